@@ -1,0 +1,49 @@
+"""One class, one exit code, one sentence.
+
+Whoever raises one of these writes the whole sentence: what, where, what instead, and the command to paste.
+The command line prints it as it stands and ends with the class's exit code.
+"""
+
+from __future__ import annotations
+
+
+class AdcliError(Exception):
+    """A refusal that a user can act on. `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class UsageError(AdcliError):
+    """The call does not make sense: unknown name, impossible value, no input images."""
+
+    exit_code = 2
+
+
+class UnreadableImage(AdcliError):
+    """A file that should be an image could not be read as one."""
+
+    exit_code = 5
+
+
+class GateFailed(AdcliError):
+    """A bound that was asked for is not met, or cannot be met with so few images."""
+
+    exit_code = 6
+
+
+class ModelFileError(AdcliError):
+    """The model file is damaged, foreign, of a newer schema, or was made with other weights."""
+
+    exit_code = 7
+
+
+class EnvironmentFault(AdcliError):
+    """The machine lacks something: weights, a device, memory, disk space, permission."""
+
+    exit_code = 8
+
+
+class Busy(AdcliError):
+    """Another run holds the output folder or the model."""
+
+    exit_code = 9
