@@ -1,0 +1,23 @@
+"""Find what does not belong in an image, having shown good parts only.
+
+The four verbs of the command line, for Python: `fit`, `calibrate`, `score`, `evaluate`; and `load`, `save` for model
+files. Importing this package imports none of torch, OpenCV or HDF5; the first use of a verb does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["calibrate", "evaluate", "fit", "load", "save", "score"]
+
+if TYPE_CHECKING:
+    from adcli.api import calibrate, evaluate, fit, load, save, score
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        from adcli import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'adcli' has no attribute {name!r}")

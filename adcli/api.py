@@ -1,0 +1,149 @@
+"""The four verbs for Python, with the command line's words and defaults.
+
+Each returns what its task returns: plain frozen dataclasses. None prints; pass `progress` to watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+
+from adcli import layouts
+from adcli.finding import find_images
+from adcli.model import Model
+from adcli.regions import MinArea, parse_pitch
+from adcli.store import Stored
+from adcli.store import load as load_file
+from adcli.store import save as save_file
+from adcli.tasks import calibrate as calibrate_task
+from adcli.tasks import evaluate as evaluate_task
+from adcli.tasks import fit as fit_task
+from adcli.tasks import score as score_task
+from adcli.tasks.calibrate import Calibrated, Rule
+from adcli.tasks.evaluate import Evaluated
+from adcli.tasks.fit import Fitted, Recipe
+from adcli.tasks.mapping import Machine
+from adcli.tasks.score import Outputs, Scored
+from adcli.types import Progress, no_progress
+
+AnyPath = str | PathLike[str]
+
+
+def fit(
+    good: AnyPath | Sequence[AnyPath],
+    model: AnyPath = "model.h5",
+    *,
+    method: str = "padim",
+    backbone: str = "resnet18",
+    weights: AnyPath | None = None,
+    layers: Sequence[str] = (),
+    image_size: tuple[int, int] = (256, 256),
+    params: dict[str, object] | None = None,
+    holdout: float = 0.2,
+    min_area: str | None = None,
+    pixel_pitch: str | None = None,
+    white_level: float | None = None,
+    rule: Rule | None = None,
+    seed: int = 0,
+    offline: bool = False,
+    machine: Machine | None = None,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+) -> Fitted:
+    """Learns from good images and writes a calibrated model. See `adcli.tasks.fit.fit` for what it raises."""
+    recipe = Recipe(
+        method=method,
+        backbone=backbone,
+        weights=None if weights is None else Path(weights),
+        layers=tuple(layers),
+        image_size=image_size,
+        params=tuple(f"{name}={value}" for name, value in (params or {}).items()),
+        holdout=holdout,
+        min_area=None if min_area is None else MinArea.parse(min_area),
+        pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+        white_level=white_level,
+        seed=seed,
+        offline=offline,
+    )
+    return fit_task.fit(
+        find_images(_several(good)),
+        Path(model),
+        recipe,
+        rule=rule,
+        machine=machine,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def calibrate(
+    held_out: AnyPath | Sequence[AnyPath],
+    model: AnyPath = "model.h5",
+    *,
+    rule: Rule | None = None,
+    min_area: str | None = None,
+    pixel_pitch: str | None = None,
+    machine: Machine | None = None,
+    progress: Progress = no_progress,
+) -> Calibrated:
+    """Sets the model's threshold from good images it has not seen."""
+    return calibrate_task.calibrate(
+        find_images(_several(held_out)),
+        Path(model),
+        rule=rule,
+        min_area=None if min_area is None else MinArea.parse(min_area),
+        pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+        machine=machine,
+        progress=progress,
+    )
+
+
+def score(
+    images: AnyPath | Sequence[AnyPath],
+    out: AnyPath,
+    model: AnyPath = "model.h5",
+    *,
+    outputs: Outputs | None = None,
+    machine: Machine | None = None,
+    fail_on: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> Scored:
+    """Writes a verdict, a mask and an overlay an image under `out`."""
+    return score_task.score(
+        find_images(_several(images), exclude=Path(out)),
+        Path(model),
+        Path(out),
+        outputs=outputs,
+        machine=machine,
+        fail_on=fail_on,
+        resume=resume,
+        force=force,
+        progress=progress,
+    )
+
+
+def evaluate(
+    dataset: AnyPath, model: AnyPath = "model.h5", *, machine: Machine | None = None, progress: Progress = no_progress
+) -> Evaluated:
+    """Metric tables on a folder in the MVTec AD layout."""
+    root = Path(dataset)
+    return evaluate_task.evaluate(
+        layouts.read_dataset(root), Path(model), category=root.resolve().name, machine=machine, progress=progress
+    )
+
+
+def load(model: AnyPath = "model.h5") -> Stored:
+    """Reads and verifies a model file: its `.model`, and the digests that name it."""
+    return load_file(Path(model))
+
+
+def save(model: Model, path: AnyPath) -> None:
+    """Writes a model file, whole or not at all."""
+    save_file(model, Path(path))
+
+
+def _several(paths: AnyPath | Sequence[AnyPath]) -> list[str]:
+    return [fspath(paths)] if isinstance(paths, (str, PathLike)) else [fspath(path) for path in paths]

@@ -1,0 +1,56 @@
+"""The command line: every verb and its file. Importing this imports no heavy library; running a verb does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from adcli import __version__
+from adcli.cli import info, weights
+from adcli.cli.calibrate import calibrate
+from adcli.cli.evaluate import evaluate
+from adcli.cli.exits import Verbs
+from adcli.cli.fit import fit
+from adcli.cli.score import score
+
+_PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "no_args_is_help": True}
+
+app = typer.Typer(name="adcli", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, **_PLAIN)
+app.command("fit")(fit)
+app.command("calibrate")(calibrate)
+app.command("score")(score)
+app.command("eval")(evaluate)
+app.command("info")(info.info)
+app.command("methods")(info.methods)
+app.command("doctor")(info.doctor)
+
+_weights = typer.Typer(help="Keep backbone weights on this machine: list, pull, add, export, verify.", **_PLAIN)
+_weights.command("list")(weights.list_weights)
+_weights.command("pull")(weights.pull)
+_weights.command("add")(weights.add)
+_weights.command("export")(weights.export)
+_weights.command("verify")(weights.verify)
+app.add_typer(_weights, name="weights")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def adcli(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Find what does not belong in an image, having shown good parts only.
+
+    \b
+    adcli fit ./good --method padim              learn, and set the threshold on held-out good images
+    adcli score ./incoming --out ./results       a verdict, a mask and an overlay for every image
+    adcli eval ./labelled                        metric tables
+    adcli calibrate ./held-out --min-area 25px   set the threshold anew
+    """

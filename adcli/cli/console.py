@@ -1,0 +1,88 @@
+"""The terminal: data on stdout, everything else on stderr, bars only where somebody looks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from adcli.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_WIDE = 240  # columns where nobody's terminal sets a limit: a script's log must not be wrapped
+
+
+class Terminal:
+    """What a verb may say, and where."""
+
+    def __init__(self, quiet: bool = False):
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """A line of log or a hint, on stderr; nothing with --quiet."""
+        if not self.quiet:
+            sys.stderr.write(text.encode(errors="backslashreplace").decode() + "\n")
+
+    def warn(self, text: str) -> None:
+        """A line that must be read, on stderr, also with --quiet."""
+        sys.stderr.write(f"adcli: {text}".encode(errors="backslashreplace").decode() + "\n")
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """A progress callable: bars on a terminal, nothing elsewhere or with --quiet."""
+        if self.quiet or not sys.stderr.isatty():
+            yield no_progress
+            return
+        from rich import progress as bars
+
+        columns = (
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TextColumn("left"),
+            bars.TimeRemainingColumn(),
+        )
+        with bars.Progress(*columns, console=_console(sys.stderr), transient=True) as display:
+            tasks: dict[str, Any] = {}
+            shown = 0.0
+
+            def report(stage: str, done: int, total: int) -> None:
+                nonlocal shown
+                if stage not in tasks:
+                    tasks[stage] = display.add_task(stage, total=total or None)
+                now = time.monotonic()
+                if now - shown > 0.05 or done == total:
+                    shown = now
+                    display.update(tasks[stage], completed=done, total=total or None)
+
+            yield report
+
+
+def show(*parts: Table | str) -> None:
+    """Tables and text on stdout."""
+    console = _console(sys.stdout)
+    for part in parts:
+        if isinstance(part, str):
+            console.print(part, markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(part)
+
+
+def show_json(value: Any) -> None:
+    """One JSON document on stdout; what is undefined is null."""
+    from adcli.report.tables import plain
+
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n")
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE)

@@ -1,0 +1,126 @@
+"""From whatever ends a command to one sentence and an exit code.
+
+The process and tests that call the command in-process go through the same method, so they agree.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from adcli.errors import AdcliError, EnvironmentFault
+
+DEFECT, USAGE = 1, 2
+INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; raised in the main thread, so that open folders are left whole."""
+
+
+class Verbs(TyperGroup):
+    """The command group; ends the process with the codes that docs/cli.md promises."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Runs a command line; with `standalone_mode` exits, else returns the exit code."""
+        _heed_sigterm()
+        verbose = _wants_traceback(sys.argv[1:] if args is None else args)
+        try:
+            code = super().main(args, *rest, standalone_mode=False, **extra) or 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else DEFECT
+        except BaseException as error:
+            code = _explain(error, verbose)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the verb and flushes what it printed, so that a closed pipe shows here."""
+        try:
+            code = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            # What is still buffered has no reader: give it to nobody, or the interpreter complains at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(CLOSED_PIPE) from error
+        return code
+
+
+def _explain(error: BaseException, verbose: bool) -> int:
+    """Says in one sentence what went wrong; returns the exit code."""
+    if isinstance(error, Terminated):
+        return TERMINATED
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, typer.Abort):
+        return INTERRUPTED
+    if isinstance(error, AdcliError):
+        if verbose:
+            traceback.print_exception(error)
+        complain(str(error))
+        return error.exit_code
+    usage = getattr(error, "format_message", None)  # the parser's errors, whatever module they live in
+    if usage is not None:
+        context = getattr(error, "ctx", None)
+        where = "adcli" if context is None else context.command_path
+        complain(f"{usage().rstrip('.')} ({where} --help shows what there is)")
+        return USAGE
+    if isinstance(error, MemoryError):
+        complain("the memory is too small for this: lower --workers, --batch-size or --image-size")
+        return EnvironmentFault.exit_code
+    if isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        complain(f"{named}{error.strerror or error}")
+        return EnvironmentFault.exit_code
+    if verbose:
+        traceback.print_exception(error)
+        complain(f"a defect of adcli: {type(error).__name__}: {error}")
+    else:
+        complain(f"a defect of adcli, {type(error).__name__}: {_log(error)} has the details; -v prints them")
+    return DEFECT
+
+
+def complain(sentence: str) -> None:
+    """One line on stderr, also when nobody is there to read it."""
+    try:
+        text = " ".join(sentence.split("\n"))
+        sys.stderr.write(f"adcli: {text}\n".encode(errors="backslashreplace").decode())
+        sys.stderr.flush()
+    except OSError:
+        return
+
+
+def _wants_traceback(args: Sequence[str]) -> bool:
+    before = args[: list(args).index("--")] if "--" in args else args
+    return any(arg in ("-v", "-vv", "--verbose") for arg in before) or os.environ.get("ADCLI_VERBOSE", "") not in (
+        "",
+        "0",
+    )
+
+
+def _log(error: BaseException) -> Path:
+    """Writes the traceback to a file of its own."""
+    handle, name = tempfile.mkstemp(prefix="adcli-", suffix=".log")
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        traceback.print_exception(error, file=file)
+    return Path(name)
+
+
+def _heed_sigterm() -> None:
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    try:
+        signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever called decides about signals
+        return

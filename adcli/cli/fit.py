@@ -1,0 +1,111 @@
+"""adcli fit"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adcli.cli import options as o
+from adcli.cli.console import Terminal, show, show_json
+
+
+def fit(
+    good: Annotated[list[str], typer.Argument(metavar="GOOD...", help="Good images: files, folders, globs, or -.")],
+    model: o.Model = Path("model.h5"),
+    method: Annotated[str, o.option("--method", help="Method; adcli methods lists them.")] = "padim",
+    backbone: Annotated[
+        str, o.option("--backbone", help="torchvision CNN, or random-NAME for an untrained one.")
+    ] = "resnet18",
+    weights: o.Weights = None,
+    layers: Annotated[
+        str, o.option("--layers", help="Layers of the backbone, separated by commas; default: the method's.")
+    ] = "",
+    image_size: Annotated[str, o.option("--image-size", help="Size images are squashed to: 256 or HxW.")] = "256",
+    param: Annotated[
+        list[str], o.option("--param", "-p", help="The method's own parameters, NAME=VALUE; repeat.")
+    ] = [],  # noqa: B006 (typer copies it)
+    holdout: Annotated[
+        float, o.option("--holdout", help="Share of good images held out to set the threshold on; 0: none.")
+    ] = 0.2,
+    min_area: o.MinimumArea = None,
+    pixel_pitch: o.PixelPitch = None,
+    white_level: Annotated[
+        float | None, o.option("--white-level", help="White of 16-bit images, such as 4095; default 65535.")
+    ] = None,
+    rule: o.RuleName = "area",
+    max_false_reject: o.MaxFalseReject = None,
+    confidence: o.Confidence = None,
+    check_false_reject: o.CheckFalseReject = None,
+    threshold: o.ThresholdByHand = None,
+    force: Annotated[bool, o.option("--force", help="Overwrite the model.", twin=False)] = False,
+    seed: Annotated[int, o.option("--seed", min=0, help="Seed of everything that is drawn.")] = 0,
+    offline: o.Offline = False,
+    device: o.Device = "auto",
+    engine: o.Engine = "auto",
+    precision: o.Precision = "auto",
+    batch_size: o.BatchSize = 0,
+    workers: o.Workers = 0,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> int:
+    """Learn a model from good images, and set its threshold on those it holds out.
+
+    \b
+    adcli fit ./good
+    adcli fit ./good --method patchcore -p coreset=0.01 --model lid.h5
+    adcli fit ./good --min-area 0.4mm2 --pixel-pitch 0.05mm
+    adcli fit ./good --holdout 0 && adcli calibrate ./good-of-today
+    """
+    from adcli.backbones import RANDOM
+    from adcli.finding import find_images
+    from adcli.regions import MinArea, parse_pitch
+    from adcli.report.tables import calibration_json, calibration_tables, fit_json, fit_summary
+    from adcli.tasks.calibrate import Rule
+    from adcli.tasks.fit import Recipe
+    from adcli.tasks.fit import fit as task
+    from adcli.tasks.mapping import Machine
+
+    terminal = Terminal(quiet)
+    recipe = Recipe(
+        method=method,
+        backbone=backbone,
+        weights=weights,
+        layers=tuple(name.strip() for name in layers.split(",") if name.strip()),
+        image_size=o.parse_size(image_size),
+        params=tuple(param),
+        holdout=holdout,
+        min_area=None if min_area is None else MinArea.parse(min_area),
+        pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+        white_level=white_level,
+        seed=seed,
+        offline=offline,
+    )
+    if backbone.startswith(RANDOM):
+        terminal.say(f"{backbone} is untrained: it sees texture and contrast, but finds less than a pretrained network")
+    images = find_images(good, stdin=o.stdin_lines(good))
+    with terminal.progress() as progress:
+        fitted = task(
+            images,
+            model,
+            recipe,
+            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold),
+            machine=Machine(device, engine, precision, batch_size, workers),
+            overwrite=force,
+            progress=progress,
+        )
+    for given, reason in fitted.unreadable:
+        terminal.warn(f"left out {given}: {reason}")
+    for note in fitted.notes + (fitted.calibrated.notes if fitted.calibrated else []):
+        terminal.warn(note)
+    if json:
+        show_json(fit_json(fitted, model) | (calibration_json(fitted.calibrated) if fitted.calibrated else {}))
+    else:
+        if fitted.calibrated:
+            show(*calibration_tables(fitted.calibrated))
+        show(fit_summary(fitted, model))
+    after = "adcli score IMAGES --out results" if fitted.calibrated else "adcli calibrate HELD_OUT"
+    terminal.say(f"next: {after}" + ("" if model == Path("model.h5") else f" --model {model}"))
+    return 5 if fitted.unreadable else 0

@@ -1,0 +1,165 @@
+"""adcli info, adcli methods, adcli doctor: what a model, this adcli and this machine are."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adcli.cli import options as o
+from adcli.cli.console import show, show_json
+
+
+def info(
+    path: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="Model file.", show_default=False)] = None,
+    model: o.Model = Path("model.h5"),
+    json: o.Json = False,
+    verbose: o.Verbose = False,
+) -> int:
+    """Tell everything that a model file knows.
+
+    \b
+    adcli info
+    adcli info lid.h5 --json
+    """
+    from adcli.report.tables import key_values
+    from adcli.store import SCHEMA, load
+
+    stored = load(path or model)
+    about, calibration = stored.model, stored.model.calibration
+    facts: dict[str, Any] = {
+        "path": str(path or model),
+        "sha256": stored.sha256,
+        "size_bytes": stored.size_bytes,
+        "schema": SCHEMA,
+        "detector_digest": stored.detector_digest,
+        "method": about.spec.method,
+        "params": vars(about.detector.params),
+        "backbone": about.spec.backbone,
+        "layers": list(about.spec.layers),
+        "weights_digest": about.provenance.weights_digest,
+        "image_size": list(about.spec.image_size),
+        "sigma_px": about.spec.sigma,
+        "white_level": about.spec.white_level,
+        "engine": about.spec.engine,
+        "precision": about.spec.precision,
+        "seed": about.spec.seed,
+        "learnt": len(about.provenance.learnt),
+        "unreadable": about.provenance.unreadable,
+        "min_area": str(about.min_area),
+        "footprint": about.footprint,
+        "pixel_pitch_mm": about.pixel_pitch,
+        "calibrated": calibration is not None,
+        "rule": calibration and calibration.rule,
+        "threshold": calibration and calibration.threshold,
+        "check_threshold": calibration and calibration.check_threshold,
+        "max_false_reject": calibration and calibration.max_false_reject,
+        "confidence": calibration and calibration.confidence,
+        "held_out": len(calibration.scores) if calibration else 0,
+        "versions": about.provenance.versions,
+    }
+    if json:
+        show_json(facts)
+    else:
+        show(key_values(f"{path or model}", ((key.replace("_", " "), _text(value)) for key, value in facts.items())))
+    return 0
+
+
+def methods(json: o.Json = False, verbose: o.Verbose = False) -> int:
+    """List the methods: what each stores and needs, and its paper.
+
+    \b
+    adcli methods
+    adcli methods --json
+    """
+    import dataclasses
+
+    from adcli.detectors import DETECTORS
+    from adcli.report.tables import rows_table
+
+    listed = [
+        {
+            "method": method.name,
+            "title": method.title,
+            "stores": method.stores,
+            "needs": method.needs,
+            "paper": method.paper,
+            "params": {field.name: field.default for field in dataclasses.fields(method.detector().Params)},
+        }
+        for method in DETECTORS.values()
+    ]
+    if json:
+        show_json(listed)
+    else:
+        rows = [
+            [
+                m["method"],
+                m["title"],
+                m["stores"],
+                m["needs"],
+                " ".join(f"{k}={v}" for k, v in m["params"].items()),
+                m["paper"],
+            ]
+            for m in listed
+        ]
+        show(rows_table("Methods", ["method", "what it is", "stores", "needs", "parameters (-p)", "paper"], rows))
+    return 0
+
+
+def doctor(json: o.Json = False, verbose: o.Verbose = False) -> int:
+    """Tell what this machine has, what is missing, and the command that mends it.
+
+    \b
+    adcli doctor
+    adcli doctor --json
+    """
+    from adcli.backbones import weights
+    from adcli.engines.torch import fast_bf16, gpu_names, resolve_device
+    from adcli.parallel import cores
+    from adcli.report.tables import key_values
+    from adcli.versions import library_versions
+
+    kept = [entry.name for entry in weights.entries() if entry.path is not None]
+    missing = []
+    if "resnet18" not in kept:
+        missing.append(
+            "weights of the default backbone: adcli weights pull resnet18, or adcli weights add FILE resnet18"
+        )
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": cores(),
+        "memory_bytes": _memory_bytes(),
+        "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
+        "fast_bf16_cpu": fast_bf16(resolve_device("cpu")),
+        "gpus": gpu_names(),
+        "weights_folder": str(weights.cache_folder()),
+        "weights": kept,
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith("ADCLI_")},
+        "versions": library_versions(),
+        "missing": missing,
+    }
+    if json:
+        show_json(facts)
+    else:
+        show(key_values("This machine", ((key.replace("_", " "), _text(value)) for key, value in facts.items())))
+    return 0
+
+
+def _memory_bytes() -> int | None:
+    if sys.platform == "win32" or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _text(value: Any) -> str:
+    if value is None or value == []:
+        return "-"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items()) or "-"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

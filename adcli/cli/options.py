@@ -1,0 +1,69 @@
+"""Every option that more than one verb has, declared once. `ADCLI_<OPTION>` in the environment is its twin."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adcli.errors import UsageError
+
+
+def option(*names: str, help: str, twin: bool = True, **more: Any) -> Any:
+    """A typer option with its environment twin, named after its first long name."""
+    long = next(name for name in names if name.startswith("--"))
+    if twin:
+        more["envvar"] = "ADCLI_" + long.partition("/")[0].strip("-").replace("-", "_").upper()
+    return typer.Option(*names, help=help, show_envvar=False, **more)
+
+
+Model = Annotated[Path, option("--model", "-m", help="Model file.")]
+Json = Annotated[bool, option("--json", help="Print one JSON document instead of tables.")]
+Quiet = Annotated[bool, option("--quiet", "-q", help="Say nothing on stderr but what went wrong.")]
+Verbose = Annotated[bool, option("--verbose", "-v", help="Print tracebacks of errors.")]
+Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
+Engine = Annotated[str, option("--engine", help="auto or torch.")]
+Precision = Annotated[
+    str, option("--precision", help="auto, fp32 or bf16; auto at fit: bf16 where the machine is faster in it.")
+]
+BatchSize = Annotated[int, option("--batch-size", min=0, help="Images a batch; 0: the engine's own choice.")]
+Workers = Annotated[int, option("--workers", min=0, help="Threads; 0: one a core.")]
+Offline = Annotated[bool, option("--offline", help="Never touch the network.")]
+Weights = Annotated[
+    Path | None, option("--weights", help="Checkpoint of the backbone; only the layers used need be in it.")
+]
+MinimumArea = Annotated[
+    str | None,
+    option("--min-area", help="Area a defect must have to count: 25px, 0.4mm2 or 0.1%. Default: the footprint."),
+]
+PixelPitch = Annotated[
+    str | None, option("--pixel-pitch", help="Size of a pixel of the original image, such as 0.05mm.")
+]
+RuleName = Annotated[str, option("--rule", help="Estimator that sets the threshold: area (the paper's) or conformal.")]
+MaxFalseReject = Annotated[
+    float | None, option("--max-false-reject", help="Share of good images that may be NG, such as 0.01.")
+]
+Confidence = Annotated[
+    float | None, option("--confidence", help="Confidence of that bound, such as 0.95; without it, it is an average.")
+]
+CheckFalseReject = Annotated[
+    float | None, option("--check-false-reject", help="Larger share that may be CHECK or NG; makes the CHECK band.")
+]
+ThresholdByHand = Annotated[float | None, option("--threshold", help="Threshold by hand; recorded as such.")]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`256` or `HxW` to (H, W)."""
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if found is None:
+        raise UsageError(f"{text!r} is not an image size: write 256, or HxW such as 256x512")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def stdin_lines(inputs: list[str]) -> Any:
+    """The lines of standard input where an input is `-`, else None. Names need not be UTF-8."""
+    return map(os.fsdecode, sys.stdin.buffer) if "-" in inputs else None

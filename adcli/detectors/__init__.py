@@ -1,0 +1,140 @@
+"""The methods: what each is, and where its file lies.
+
+A detector is what it has learnt: a frozen dataclass of parameters and numpy arrays. `Detector.fit` is the only way to
+have one, and a model file is a picture of its fields, so no method saves or loads itself. A new method is one file here
+and one line in `DETECTORS`; importing this package imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+
+from adcli.errors import UsageError
+from adcli.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from adcli.backbones import Backbone
+
+    Tensor = torch.Tensor
+
+
+class PatchScores(NamedTuple):
+    """What a detector says of a batch. Raw units, larger is stranger."""
+
+    grid: Any  # (N, h, w) float32, one score a patch
+    image: Any  # (N,) float32, the method's own image score where its paper has one, else None
+
+
+class Features(Protocol):
+    """Features of the good images, batch by batch in a fixed order. Iterating again starts over."""
+
+    n_images: int
+    shapes: tuple[tuple[int, int, int], ...]  # (C, h, w), one a layer
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        """Yields one tuple a batch: a float32 tensor (N, C, h, w) for every layer."""
+        ...
+
+
+Scorer = Callable[["tuple[Tensor, ...]"], PatchScores]
+"""Features of a batch, one tensor (N, C, h, w) a layer, to its scores. Each image's do not depend on its neighbours."""
+
+
+class Detector(Protocol):
+    """What every method offers. `params` and all other fields go to the model file as they are."""
+
+    Params: ClassVar[type]
+    params: Any
+
+    @classmethod
+    def fit(cls, features: Features, params: Any, rng: np.random.Generator, progress: Progress = no_progress) -> Any:
+        """Learns from good images. Raises UsageError for what the method cannot learn from."""
+        ...
+
+    @staticmethod
+    def layers(backbone: Backbone) -> tuple[str, ...]:
+        """The layers the method uses of a backbone when the user names none."""
+        ...
+
+    def scorer(self, device: torch.device | str = "cpu") -> Scorer:
+        """The detector with its arrays on a device, ready to score."""
+        ...
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of `adcli methods`."""
+
+    name: str
+    location: str  # module:Class
+    title: str
+    paper: str
+    stores: str
+    needs: str
+
+    def detector(self) -> type[Detector]:
+        """The method's class; importing its file imports no torch either."""
+        module, _, name = self.location.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+
+DETECTORS: dict[str, Method] = {
+    "padim": Method(
+        name="padim",
+        location="adcli.detectors.padim:PaDiM",
+        title="PaDiM: one Gaussian a position",
+        paper="Defard et al. 2020, arXiv:2011.08785",
+        stores="mean and packed whitener of every position",
+        needs="aligned parts; from about 20 good images",
+    ),
+    "patchcore": Method(
+        name="patchcore",
+        location="adcli.detectors.patchcore:PatchCore",
+        title="PatchCore: nearest neighbour in a coreset of good patches",
+        paper="Roth et al. 2022, arXiv:2106.08265",
+        stores="bank of patch features",
+        needs="no alignment; from about 10 good images",
+    ),
+}
+
+
+def find_method(name: str) -> Method:
+    """The method of that name. Raises UsageError, naming near misses."""
+    if name in DETECTORS:
+        return DETECTORS[name]
+    near = difflib.get_close_matches(name, DETECTORS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(DETECTORS)}"
+    raise UsageError(f"there is no method {name!r}: {hint} (adcli methods lists them)")
+
+
+def parse_params(params_class: type, assignments: list[str]) -> Any:
+    """`-p name=value` pairs to a method's parameters, typed by the field's default.
+
+    Raises:
+        UsageError: for a pair without "=", a name the method does not have, or a value it cannot take.
+    """
+    fields = {field.name: field for field in dataclasses.fields(params_class)}
+    values: dict[str, Any] = {}
+    for pair in assignments:
+        name, equals, text = pair.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals:
+            raise UsageError(f"-p {pair} has no value: write -p {pair}=VALUE")
+        if name not in fields:
+            known = ", ".join(f"{key}={field.default}" for key, field in fields.items())
+            raise UsageError(f"this method has no parameter {name!r}: it has {known}")
+        kind = type(fields[name].default)
+        try:
+            values[name] = kind(text.strip())
+        except ValueError as error:
+            raise UsageError(f"-p {pair}: {text!r} is not of type {kind.__name__}") from error
+    return params_class(**values)

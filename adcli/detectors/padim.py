@@ -1,0 +1,172 @@
+"""PaDiM: one multivariate Gaussian at every position of the feature grid.
+
+Defard, Setkov, Loesch, Audigier 2020, "PaDiM: a Patch Distribution Modeling Framework for Anomaly Detection and
+Localization", arXiv:2011.08785.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from adcli.detectors import PatchScores, Scorer
+from adcli.detectors.reduction import Reduction, learn_reduction
+from adcli.errors import UsageError
+from adcli.types import Progress, no_progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from adcli.backbones import Backbone
+    from adcli.detectors import Features
+
+_BLOCK_BYTES = 256 << 20  # of whitener worked on at a time
+
+
+@dataclass(frozen=True)
+class PaDiMParams:
+    """What a user may set with -p."""
+
+    reduction: str = "random"  # random | ortho | pca | none; section 3.2 draws channels at random
+    dims: int = 0  # 0: the paper's, 100 of ResNet-18's 448 channels, 550 of Wide ResNet-50-2's 1792
+    epsilon: float = 0.01  # added to the covariance diagonal, eq. 1
+    upsample: str = "nearest"  # nearest (figure 2 of the paper: each deep vector serves its whole cell) | bilinear
+
+
+@dataclass(frozen=True)
+class PaDiM:
+    """What PaDiM has learnt. P = h x w positions, D dimensions."""
+
+    Params: ClassVar[type] = PaDiMParams
+
+    params: PaDiMParams
+    shapes: tuple[tuple[int, int, int], ...]  # (C, h, w) of each layer
+    reduction: Reduction
+    mean: np.ndarray  # (P, D) float32
+    whitener: np.ndarray  # (P, D (D + 1) / 2) float32: rows of the lower triangle of inv(cholesky(covariance))
+
+    @staticmethod
+    def layers(backbone: Backbone) -> tuple[str, ...]:
+        """Layers 1 to 3 (section 4.2 of the paper)."""
+        return backbone.padim_layers
+
+    @classmethod
+    def fit(
+        cls, features: Features, params: PaDiMParams, rng: np.random.Generator, progress: Progress = no_progress
+    ) -> PaDiM:
+        """Learns mean and covariance of every position in one pass; memory does not grow with the number of images.
+
+        Raises:
+            UsageError: for fewer than two images, an unknown reduction or enlargement, or an epsilon that is not
+                positive.
+        """
+        _check(params, features)
+        total = sum(channels for channels, _, _ in features.shapes)
+        dims = params.dims or (550 if total >= 1000 else min(100, total))
+        reduction = learn_reduction(params.reduction, dims, features, params.upsample, rng)
+        count, mean, scatter = _moments(features, reduction, params.upsample)
+        whitener = _whiteners(scatter, count, params.epsilon, progress)
+        return cls(params, features.shapes, reduction, mean.cpu().numpy(), whitener)
+
+    def scorer(self, device: torch.device | str = "cpu") -> Scorer:
+        """Mahalanobis distance of every patch to its position's Gaussian, eq. 2, as the norm of whitened residuals.
+
+        A norm cannot become negative, as the quadratic form with an inverted covariance does in float32.
+        """
+        import torch
+
+        height, width = self.shapes[0][1:]
+        reduce = self.reduction.on(self.shapes, self.params.upsample, device)
+        mean = torch.as_tensor(self.mean, device=device).unsqueeze(1)  # (P, 1, D)
+        whiten = _unpack(self.whitener, self.reduction.dims, device)  # (P, D, D)
+
+        def score(features: tuple[torch.Tensor, ...]) -> PatchScores:
+            residual = reduce(features).sub_(mean)  # (P, N, D)
+            distance = torch.linalg.vector_norm(torch.bmm(residual, whiten), dim=2)  # (P, N)
+            return PatchScores(distance.T.reshape(-1, height, width), None)
+
+        return score
+
+
+def _check(params: PaDiMParams, features: Features) -> None:
+    if features.n_images < 2:
+        raise UsageError(f"padim needs at least 2 good images to learn from, and got {features.n_images}")
+    if params.upsample not in ("nearest", "bilinear"):
+        raise UsageError(f"upsample={params.upsample} is not known: write nearest or bilinear")
+    if not params.epsilon > 0:
+        raise UsageError(f"epsilon={params.epsilon:g} leaves the covariance singular: give a positive number")
+
+
+def _moments(features: Features, reduction: Reduction, upsample: str) -> tuple[int, torch.Tensor, torch.Tensor]:
+    """Images, mean (P, D) and scatter about the mean (P, D, D), float32.
+
+    Residuals are taken from the first batch's mean, which lies close to the final one: sums of their products lose
+    nothing to cancellation, and float32 suffices.
+    """
+    import torch
+
+    count, shift, sums, scatter = 0, None, None, None
+    reduce = None
+    for batch in features:
+        if reduce is None:
+            reduce = reduction.on(features.shapes, upsample, batch[0].device)
+        vectors = reduce(batch)  # (P, N, D)
+        if shift is None:
+            shift = vectors.mean(1, keepdim=True)
+            positions, _, dims = vectors.shape
+            sums = vectors.new_zeros(positions, dims)
+            scatter = vectors.new_zeros(positions, dims, dims)
+        vectors -= shift
+        sums += vectors.sum(1)
+        scatter.baddbmm_(vectors.mT, vectors)
+        count += vectors.shape[1]
+    offset = sums / count
+    for start, stop in _blocks(scatter):  # by blocks: the outer products of all positions would double the memory
+        part = offset[start:stop]
+        scatter[start:stop].baddbmm_(part.unsqueeze(2), part.unsqueeze(1), alpha=-count)
+    mean = shift.squeeze(1) + offset
+    if not torch.isfinite(mean).all():
+        raise UsageError("the features of the good images hold NaN or infinity: the weights do not fit this backbone")
+    return count, mean, scatter
+
+
+def _whiteners(scatter: torch.Tensor, count: int, epsilon: float, progress: Progress) -> np.ndarray:
+    """Packed inverse Cholesky factors (P, D (D + 1) / 2) of scatter / (n - 1) + epsilon I (eq. 1), in float64 blocks.
+
+    L inverse is solved for from the triangular L; the precision matrix is never formed.
+    """
+    import torch
+
+    positions, dims, _ = scatter.shape
+    packed = np.empty((positions, dims * (dims + 1) // 2), np.float32)
+    rows, columns = torch.tril_indices(dims, dims, device=scatter.device)
+    identity = torch.eye(dims, dtype=torch.float64, device=scatter.device)
+    for start, stop in _blocks(scatter, bytes_per_value=24):
+        progress("factorising covariances", start, positions)
+        covariance = scatter[start:stop].double() / (count - 1) + epsilon * identity
+        lower = torch.linalg.cholesky(covariance)
+        inverse = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+        packed[start:stop] = inverse[:, rows, columns].float().cpu().numpy()
+    progress("factorising covariances", positions, positions)
+    return packed
+
+
+def _unpack(packed: np.ndarray, dims: int, device: torch.device | str) -> torch.Tensor:
+    """Packed lower triangles to their dense transposes (P, D, D): residual (N, D) @ block whitens it."""
+    import torch
+
+    positions = len(packed)
+    dense = torch.zeros(positions, dims, dims, device=device)
+    rows, columns = torch.tril_indices(dims, dims, device=device)
+    for start, stop in _blocks(dense):
+        dense[start:stop, columns, rows] = torch.as_tensor(packed[start:stop], device=device)
+    return dense
+
+
+def _blocks(stack: torch.Tensor, bytes_per_value: int = 4) -> list[tuple[int, int]]:
+    """Ranges of positions whose D x D matrices fill a bounded block of memory."""
+    positions, dims, _ = stack.shape
+    step = max(1, _BLOCK_BYTES // (dims * dims * bytes_per_value))
+    return [(start, min(start + step, positions)) for start in range(0, positions, step)]

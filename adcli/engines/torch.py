@@ -1,0 +1,124 @@
+"""The torch engine: prepared pixels to features, and to patch scores. CPU or CUDA.
+
+An image's scores do not depend on its neighbours, to the bit: on a CPU every image passes the network alone, and the
+detector's matrix products always have the same shape, short batches being filled up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adcli.errors import EnvironmentFault, UsageError
+
+if TYPE_CHECKING:
+    from adcli.backbones.extractor import Extractor
+
+PRECISIONS = ("fp32", "bf16")
+_CPU_BATCH = 4  # images whose patches the detector compares at once: its arrays are read once for all of them
+_CUDA_BATCH = 16
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` to a device that is there.
+
+    Raises:
+        UsageError: for any other word.
+        EnvironmentFault: for a GPU that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or (kind == "cpu" and number):
+        raise UsageError(f"there is no device {name!r}: write auto, cpu, cuda or cuda:N")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            raise EnvironmentFault(f"the device {name} is not there: torch sees {count} CUDA devices; use --device cpu")
+    return torch.device(name)
+
+
+def gpu_names() -> list[str]:
+    """The CUDA devices that torch sees, in the order of their numbers."""
+    if not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than float32 here: AMX tiles or AVX-512 BF16 on a CPU, any GPU that has it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    flags = _cpu_flags()
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return set(line.split())
+    except OSError:
+        return set()
+    return set()
+
+
+class TorchEngine:
+    """A frozen backbone on a device."""
+
+    def __init__(self, extractor: Extractor, device: torch.device, precision: str, batch: int = 0):
+        if precision not in PRECISIONS:
+            raise UsageError(f"there is no precision {precision!r}: write auto, {' or '.join(PRECISIONS)}")
+        self.device = device
+        self.precision = precision
+        self.batch = batch or (_CUDA_BATCH if device.type == "cuda" else _CPU_BATCH)
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # whole images run side by side (adcli.parallel); one operation uses one core
+        self._network = extractor.for_inference().to(device)
+
+    @torch.inference_mode()
+    def features(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Prepared pixels (N, H, W, 3) float32 in [0, 1] to a float32 tensor (N, C, h, w) for every layer."""
+        batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # channels last in memory already
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return tuple(layer.float() for layer in self._network(batch))
+
+    def features_alone(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """The same, each image on its own, so that its features are the same in any company."""
+        if self.device.type == "cuda":
+            return self.features(pixels)
+        alone = [self.features(pixels[i : i + 1]) for i in range(len(pixels))]
+        return tuple(torch.cat(layer) for layer in zip(*alone, strict=True))
+
+
+class TorchScorer:
+    """A backbone and a detector: prepared pixels to patch scores. Safe to call from several threads on a CPU."""
+
+    def __init__(self, engine: TorchEngine, detector: Any):
+        self.batch = engine.batch
+        self.device = engine.device
+        self._engine = engine
+        try:
+            self._score = detector.scorer(engine.device)
+        except torch.OutOfMemoryError as error:
+            raise EnvironmentFault(f"{engine.device} has too little memory for this model: use --device cpu") from error
+
+    @torch.inference_mode()
+    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Up to `batch` images (N, H, W, 3) to patch scores (N, h, w) and the method's image scores (N,), or None."""
+        count = len(pixels)
+        missing = self.batch - count
+        try:
+            if self.device.type == "cuda" and missing:
+                pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
+            features = self._engine.features_alone(pixels)
+            if self.device.type == "cpu" and missing:
+                features = tuple(torch.cat([layer, layer[-1:].expand(missing, -1, -1, -1)]) for layer in features)
+            scores = self._score(features)
+        except torch.OutOfMemoryError as error:
+            raise EnvironmentFault(f"{self.device} ran out of memory: use --device cpu") from error
+        image = None if scores.image is None else scores.image[:count].float().cpu().numpy()
+        return scores.grid[:count].float().cpu().numpy(), image

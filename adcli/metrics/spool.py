@@ -1,0 +1,259 @@
+"""Score maps and masks of a whole test set on disk, so that pooled pixel metrics need no memory per pixel.
+
+A float32 score is kept as a uint32 key in the same order (Herf, "Radix tricks", 2001: flip all bits of a negative
+number, the sign bit of the others), so that whoever reads the spool sorts and bins by integers. The file holds, image
+after image: the keys, then (key, region area) of each defect pixel, then the mask as bits.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from adcli.errors import EnvironmentFault, UsageError
+
+GOOD = "good"  # the group of every image without a defect
+UNINSPECTED = np.uint32(0)  # below the key of every finite number: a pixel that has no score ranks under all others
+_LOWEST, _HIGHEST = 0x00800000, 0xFF7FFFFF  # keys of the most negative and the largest finite float32
+_CHUNK = 1 << 16  # words worked on at once: what is made of them stays in a core's own cache
+_SAMPLE = 1 << 10  # words of one stretch of a sample: a page of the file
+
+
+def to_keys(scores: np.ndarray) -> np.ndarray:
+    """uint32 keys in the order of the float32 scores; -0.0 and 0.0, which are equal, share one key."""
+    flat = np.ravel(scores)
+    keys = np.empty(flat.shape, dtype=np.uint32)
+    for start in range(0, flat.size, _CHUNK):
+        bits = (flat[start : start + _CHUNK] + np.float32(0)).view(np.int32)
+        flip = bits >> 31
+        flip |= np.int32(-(2**31))
+        np.bitwise_xor(flip, bits, out=keys[start : start + _CHUNK].view(np.int32))
+    return keys.reshape(scores.shape)
+
+
+def from_keys(keys: np.ndarray) -> np.ndarray:
+    """The float32 scores that `to_keys` was given; an uninspected pixel comes back as -inf."""
+    bits = np.where(keys >> 31, keys ^ np.uint32(0x80000000), ~keys)
+    bits[keys == UNINSPECTED] = 0xFF800000
+    return bits.view(np.float32)
+
+
+class Counts(NamedTuple):
+    """What a set of images holds. Pixels are those of the masks' own sizes."""
+
+    good: int = 0
+    defective: int = 0
+    regions: int = 0
+    pixels: int = 0
+    defect_pixels: int = 0
+    uninspected: int = 0  # pixels without a score
+    missed: int = 0  # of those, the defect pixels
+
+    def plus(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def negatives(self) -> int:
+        """Defect-free pixels that have a score: what a false-positive rate is a share of."""
+        return self.pixels - self.defect_pixels - (self.uninspected - self.missed)
+
+
+class SpooledMap(NamedTuple):
+    score_map: np.ndarray  # (H, W) float32, -inf where the pixel was not inspected
+    mask: np.ndarray | None  # (H, W) bool; None: a good image
+    group: str
+
+
+@dataclass(frozen=True)
+class _Stored:
+    group: str
+    shape: tuple[int, int]
+    offset: int  # of its keys, bytes
+    counts: Counts
+
+
+class MapSpool:
+    """Takes one map after another, of any sizes, and gives them back in order or as streams of keys.
+
+    In memory are the sizes, offsets and groups only; the file has no name and vanishes with the spool.
+    """
+
+    def __init__(self) -> None:
+        self._images: list[_Stored] = []
+        self._lowest, self._highest = _HIGHEST, _LOWEST
+        try:
+            self._file = tempfile.TemporaryFile(buffering=0, prefix="adcli-maps-")  # noqa: SIM115 (__exit__ closes it)
+        except OSError as error:
+            raise EnvironmentFault(_no_room(error)) from error
+
+    def __enter__(self) -> MapSpool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(
+        self, score_map: np.ndarray, mask: np.ndarray | None, group: str, inspected: np.ndarray | None = None
+    ) -> None:
+        """Append one image: its map (H, W) of float32 and its mask (H, W) of bool, None for a good image.
+
+        `group` is the defect type, or "good". `inspected` (H, W) of bool leaves out what a crop or a region of
+        interest never looked at: defect-free pixels there are no negatives, defect pixels there are missed at every
+        threshold, and what the map holds there is not read.
+        """
+        score_map = np.asarray(score_map)
+        _check(score_map, mask, group, inspected)
+        keys = to_keys(score_map.astype(np.float32, copy=False))
+        looked_at = keys if inspected is None else keys[inspected]
+        if looked_at.size:
+            low, high = int(looked_at.min()), int(looked_at.max())
+            if low < _LOWEST or high > _HIGHEST:
+                raise ValueError(f"a score map of group {group!r} holds NaN or infinity; every score must be finite")
+            self._lowest, self._highest = min(self._lowest, low), max(self._highest, high)
+        if inspected is not None:
+            keys[~inspected] = UNINSPECTED
+        uninspected = keys.size - looked_at.size
+        parts = [keys]
+        if mask is None:
+            counts = Counts(good=1, pixels=keys.size, uninspected=uninspected)
+        else:
+            # The regions are those of the mask as it is: 8-connected, before anything was resized.
+            x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+            box = np.s_[y : y + h, x : x + w]
+            n, labels, stats, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8), connectivity=8)
+            areas = stats[labels[mask[box]], cv2.CC_STAT_AREA].astype(np.uint32)
+            pairs = np.stack([keys[box][mask[box]], areas], axis=1)
+            missed = int(np.count_nonzero(pairs[:, 0] == UNINSPECTED))
+            counts = Counts(0, 1, n - 1, keys.size, len(pairs), uninspected, missed)
+            parts += [pairs, np.packbits(mask)]
+        try:
+            offset = self._file.seek(0, os.SEEK_END)
+            for part in parts:
+                rest = part.data.cast("B")
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise EnvironmentFault(_no_room(error)) from error
+        self._images.append(_Stored(group, keys.shape, offset, counts))
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[SpooledMap]:
+        for image in self._images:
+            mask, pixels = None, image.counts.pixels
+            if image.group != GOOD:
+                packed = self._read(image.offset + 4 * pixels + 8 * image.counts.defect_pixels, (pixels + 7) // 8)
+                mask = np.unpackbits(packed, count=pixels).astype(bool).reshape(image.shape)
+            keys = self._read(image.offset, 4 * pixels).view(np.uint32).reshape(image.shape)
+            yield SpooledMap(from_keys(keys), mask, image.group)
+
+    @property
+    def groups(self) -> list[str]:
+        """The defect types in the order of their first image."""
+        return [group for group in dict.fromkeys(image.group for image in self._images) if group != GOOD]
+
+    def counts(self, group: str) -> Counts:
+        total = Counts()
+        for image in self._images:
+            if image.group == group:
+                total = total.plus(image.counts)
+        return total
+
+    @property
+    def key_range(self) -> tuple[int, int]:
+        """Lowest and highest key of the inspected pixels; the lowest is above the highest where there are none."""
+        return self._lowest, self._highest
+
+    def keys(self, group: str, every: int = 1) -> Iterator[np.ndarray]:
+        """The keys of a group's inspected pixels, in bounded chunks; each is good until the next is asked for.
+
+        `every` above 1 gives a sample: one stretch of pixels in that many, at least one of each image.
+        """
+        images = [image for image in self._images if image.group == group]
+        gaps = any(image.counts.uninspected for image in images)
+        spans = ((image.offset, image.counts.pixels) for image in images)
+        for chunk in self._words(spans if every == 1 else _thinned(spans, every)):
+            yield chunk[chunk != UNINSPECTED] if gaps else chunk
+
+    def defect_keys(self, group: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same of its defect pixels only, each with the area in pixels of the region that it lies in."""
+        images = [image for image in self._images if image.group == group]
+        spans = ((image.offset + 4 * image.counts.pixels, 2 * image.counts.defect_pixels) for image in images)
+        for chunk in self._words(spans):
+            pairs = chunk.reshape(-1, 2)
+            pairs = pairs[pairs[:, 0] != UNINSPECTED]
+            yield pairs[:, 0], pairs[:, 1]
+
+    def _words(self, spans: Iterable[tuple[int, int]]) -> Iterator[np.ndarray]:
+        buffer = np.empty(_CHUNK, dtype=np.uint32)
+        filled = 0
+        for offset, words in spans:
+            while words:
+                take = min(words, _CHUNK - filled)
+                self._read_into(buffer[filled : filled + take], offset)
+                filled, words, offset = filled + take, words - take, offset + 4 * take
+                if filled == _CHUNK:
+                    yield buffer
+                    filled = 0
+        if filled:
+            yield buffer[:filled]
+
+    def _read(self, offset: int, n_bytes: int) -> np.ndarray:
+        out = np.empty(n_bytes, dtype=np.uint8)
+        self._read_into(out, offset)
+        return out
+
+    def _read_into(self, out: np.ndarray, offset: int) -> None:
+        rest = out.data.cast("B")
+        try:
+            self._file.seek(offset)
+            while rest:
+                rest = rest[self._file.readinto(rest) :]
+        except OSError as error:
+            why = f"the temporary file of score maps in {tempfile.gettempdir()} could not be read back"
+            raise EnvironmentFault(f"{why}: {error.strerror}; check that disk, or set TMPDIR to another") from error
+
+
+def _thinned(spans: Iterable[tuple[int, int]], every: int) -> Iterator[tuple[int, int]]:
+    for offset, words in spans:
+        for start in range(0, words, every * _SAMPLE):
+            yield offset + 4 * start, min(_SAMPLE, words - start)
+
+
+def _no_room(error: OSError) -> str:
+    return (
+        f"the score maps could not be written to a temporary file in {tempfile.gettempdir()}: {error.strerror}; "
+        "free some space or set TMPDIR to another folder"
+    )
+
+
+def _check(score_map: np.ndarray, mask: np.ndarray | None, group: str, inspected: np.ndarray | None) -> None:
+    if score_map.ndim != 2 or not score_map.size or not np.can_cast(score_map.dtype, np.float32):
+        raise ValueError(f"a score map is (H, W) of float32, not {score_map.shape} of {score_map.dtype}")
+    for name, array in (("mask", mask), ("inspected", inspected)):
+        if array is None:
+            continue
+        if array.dtype != np.bool_:
+            raise ValueError(f"{name} is bool, not {array.dtype}: which gray values count is decided by read_mask")
+        if array.shape != score_map.shape:
+            raise ValueError(
+                f"the score map is {score_map.shape} and {name} {array.shape}; bring the map to the mask with to_size"
+            )
+    if mask is None and group != GOOD:
+        raise UsageError(
+            f"an image of defect type {group!r} has no mask, and only {GOOD!r} images need none; add it, or leave "
+            "the image out of the evaluation"
+        )
+    if mask is not None and group == GOOD:
+        raise UsageError(f"a {GOOD!r} image has a mask; remove the mask, or move the image to its defect type")
+    if mask is not None and not mask.any():
+        raise UsageError(
+            f"the mask of an image of defect type {group!r} is empty; mend the mask or move the image to the good ones"
+        )

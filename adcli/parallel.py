@@ -1,0 +1,52 @@
+"""One way of using several cores: whole pieces of work on a few threads, results in order.
+
+numpy, cv2 and torch release the interpreter's lock while they compute. Each piece runs on one core from end to end, so
+there is no barrier inside it, and a busy machine slows it down by its share instead of stalling it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def stream(items: Iterable[Item], work: Callable[[Item], Result], workers: int) -> Iterator[Result]:
+    """work(item) for every item, in the order of the items, on `workers` threads.
+
+    Takes items only as fast as results are consumed: at most workers + 1 pieces are under way or waiting. An exception
+    of `work` is raised where its result would have been; pieces not begun are then dropped.
+    """
+    source = iter(items)
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="adcli")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        waiting.extend(pool.submit(work, item) for item in islice(source, workers + 1))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()
+        pool.shutdown(wait=True)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, the last one shorter."""
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch

@@ -1,0 +1,181 @@
+"""The picture of one image with its map drawn over it, on a scale that is the same for every image of a model.
+
+0 on the scale is an ordinary pixel of the held-out good maps, 1 is the threshold. Nothing depends on the extremes of
+the image at hand, so the same score has the same colour everywhere and a good part stays bare. Blue is below the
+threshold and grows stronger towards it; orange to yellow is above: colours that stay apart under the common colour
+blindnesses. The image itself is muted, so that strong colour means score.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import cv2
+import numpy as np
+
+from adcli.errors import UsageError
+
+_STEPS = 128  # colours from 0 to the threshold, and as many from there to 2
+# Scale value, red, green, blue, opacity; linear in between. The jump at 1 is the threshold; below 0.3 all is bare.
+_BELOW = ((0.3, 20, 40, 150, 0.0), (0.65, 20, 90, 230, 0.28), (1.0, 60, 175, 255, 0.5))
+_ABOVE = ((1.0, 255, 80, 0, 0.62), (1.5, 255, 150, 0, 0.66), (2.0, 255, 235, 40, 0.7))
+_COLOUR_KEPT = 0.4  # of the image's own colour
+_DIMMED = 0.35  # what is left of the brightness outside the region of interest
+_NARROWEST = 360  # pixels across which the legend can be read
+LONGEST_JPEG = 65500  # pixels a side, libjpeg's limit
+_PAPER, _INK = (28, 28, 28), (245, 245, 245)
+
+
+def draw_overlay(
+    pixels: np.ndarray,
+    score_map: np.ndarray,
+    *,
+    low: float,
+    threshold: float,
+    regions_mask: np.ndarray,
+    title: str,
+    low_name: str = "median good",
+    white_level: int | None = None,
+) -> np.ndarray:
+    """Title, image under its map, and legend, (H', W', 3) uint8 BGR.
+
+    `pixels` is (H, W) or (H, W, 3) RGB, uint8 or uint16. `score_map` is (H, W) float32; where it is minus infinity,
+    outside the region of interest, the image is dimmed. The regions of `regions_mask`, (H, W) bool, are outlined.
+    `low` and `threshold` are the scores at 0 and 1 of the scale, `low_name` says in the legend what the first is.
+
+    16-bit pixels are divided by `white_level`; without one, by the full range of the least number of bits (8 or more)
+    that holds the brightest pixel, so 12-bit images in 16-bit files are not black.
+
+    The image keeps its size, except that one smaller than the legend is enlarged by a whole number.
+    """
+    if pixels.shape[:2] != score_map.shape or regions_mask.shape != score_map.shape:
+        raise ValueError(f"pixels {pixels.shape}, map {score_map.shape} and mask {regions_mask.shape} differ in size")
+    if not (math.isfinite(low) and math.isfinite(threshold)):
+        raise ValueError(f"a colour scale needs two finite scores, not {low} and {threshold}")
+    picture = _paint(_muted(_eight_bits(pixels, white_level)), _levels(score_map, low, threshold))
+    outside = score_map == -np.inf
+    if outside.any():
+        cv2.copyTo(cv2.convertScaleAbs(picture, alpha=_DIMMED), outside.view(np.uint8), picture)
+    enlarged = math.ceil(_NARROWEST / max(score_map.shape))
+    if enlarged > 1:
+        picture, regions_mask = (array.repeat(enlarged, 0).repeat(enlarged, 1) for array in (picture, regions_mask))
+    _outline(picture, regions_mask)
+    margin = max(0, _NARROWEST - picture.shape[1])
+    size = _text_size(picture.shape[1] + margin)
+    head, foot = round(44 * size) + 4, round(78 * size)
+    sides = (margin // 2, margin - margin // 2)
+    picture = cv2.copyMakeBorder(picture, head, foot, *sides, cv2.BORDER_CONSTANT, value=_PAPER)
+    _write_title(picture[:head], title, size)
+    _draw_legend(picture[-foot:], low, threshold, low_name, size)
+    return picture
+
+
+def encode_jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
+    """The file's bytes of a picture, (H, W, 3) uint8 BGR."""
+    if max(picture.shape) > LONGEST_JPEG:
+        height, width = picture.shape[:2]
+        raise UsageError(
+            f"An overlay of {width}x{height} pixels is larger than a JPEG can be ({LONGEST_JPEG} a side); "
+            "use --overlays none."
+        )
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _levels(score_map: np.ndarray, low: float, threshold: float) -> np.ndarray:
+    """Scores as colour numbers 0 to 255, (H, W) uint8: up to 127 not above the threshold, 128 and more above."""
+    span = threshold - low
+    if span <= 0:  # a scale without length: bare up to the threshold, hottest above
+        return np.where(score_map > threshold, np.uint8(2 * _STEPS - 1), np.uint8(0))
+    distance = np.clip(score_map, threshold - span, threshold + span)
+    distance -= np.float32(threshold)
+    # 0.499 rather than 0.5: rounding takes a score equal to the threshold down to 127.
+    return cv2.convertScaleAbs(distance, alpha=_STEPS / span, beta=_STEPS - 1 + 0.499)
+
+
+@functools.cache
+def _colours() -> tuple[np.ndarray, np.ndarray]:
+    """Per colour number what is added to the picture (BGR, opacity applied), and how much of it is left, of 255."""
+    scale = (np.arange(2 * _STEPS) + 0.5) / _STEPS
+    halves = [
+        [np.interp(part, *np.array(anchors).T[[0, channel]]) for channel in (3, 2, 1, 4)]
+        for part, anchors in ((scale[:_STEPS], _BELOW), (scale[_STEPS:], _ABOVE))
+    ]
+    table = np.hstack(halves).T[:, None]  # (256, 1, 4): blue, green, red, opacity
+    opacity = table[..., 3:]
+    left = (255 * (1 - opacity)).repeat(3, axis=2)
+    return (table[..., :3] * opacity).round().astype(np.uint8), left.round().astype(np.uint8)
+
+
+def _paint(picture: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The picture under the colours, written over it."""
+    added, left = _colours()
+    cv2.multiply(picture, cv2.applyColorMap(levels, left), picture, scale=1 / 255)
+    return cv2.add(picture, cv2.applyColorMap(levels, added), picture)
+
+
+def _eight_bits(pixels: np.ndarray, white_level: int | None) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"pixels are uint8 or uint16, not {pixels.dtype}")
+    if white_level is None:
+        white_level = 2 ** max(8, int(pixels.max()).bit_length()) - 1
+    return cv2.convertScaleAbs(pixels, alpha=255 / white_level)
+
+
+def _muted(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 2:
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+    gray = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2BGR)
+    return cv2.addWeighted(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _COLOUR_KEPT, gray, 1 - _COLOUR_KEPT, 0)
+
+
+def _outline(picture: np.ndarray, mask: np.ndarray) -> None:
+    """White on black: one of the two stands out on any ground."""
+    contours = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+    thin = max(1, round(max(mask.shape) / 1000))
+    cv2.drawContours(picture, contours, -1, (0, 0, 0), 2 * thin + 1)
+    cv2.drawContours(picture, contours, -1, (255, 255, 255), thin)
+
+
+def _write_title(strip: np.ndarray, title: str, size: float) -> None:
+    edge = round(16 * size)
+    room = strip.shape[1] - 2 * edge
+    text = "".join(letter if letter.isprintable() else "?" for letter in title)  # undecodable file names, line ends
+    if _text_width(text, size) > room:
+        kept = len(text) * room // _text_width(text, size) // 2 - 2
+        text = f"{text[:kept]}...{text[-kept:]}"
+    _write(strip, text, edge, round(31 * size) + 2, size)
+
+
+def _draw_legend(strip: np.ndarray, low: float, threshold: float, low_name: str, size: float) -> None:
+    """The scale from 0 to 2 over middle gray, with the scores at its 0 and 1."""
+    left, right, middle = round(16 * size), strip.shape[1] - round(16 * size), strip.shape[1] // 2
+    top, bottom, tick = round(12 * size), round(36 * size), round(5 * size)
+    levels = np.linspace(0, 255, right - left).round().astype(np.uint8)[None].repeat(bottom - top, axis=0)
+    strip[top:bottom, left:right] = _paint(np.full((*levels.shape, 3), 128, np.uint8), levels)
+    cv2.line(strip, (middle, top - tick), (middle, bottom + tick), _INK, max(1, round(size)))
+    zero, one, end = f"0 = {low_name} {low:.4g}", f"1 = threshold {threshold:.4g}", "2+"
+    small, baseline = 0.85 * size, round(64 * size)
+    # The first two meet first; fonts differ between versions of OpenCV by a third in width.
+    small *= min(1.0, (middle - left - 3 * tick) / (_text_width(zero, small) + _text_width(one, small) / 2))
+    _write(strip, zero, left, baseline, small)
+    _write(strip, one, middle - _text_width(one, small) // 2, baseline, small)
+    _write(strip, end, right - _text_width(end, small), baseline, small)
+
+
+def _text_size(width: int) -> float:
+    return min(max(0.42, width / 1900), 3)
+
+
+def _text_width(text: str, size: float) -> int:
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, _thickness(size))[0][0]
+
+
+def _thickness(size: float) -> int:
+    return max(1, round(1.3 * size))
+
+
+def _write(strip: np.ndarray, text: str, x: int, y: int, size: float) -> None:
+    cv2.putText(strip, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, _thickness(size), cv2.LINE_AA)

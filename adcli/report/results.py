@@ -1,0 +1,250 @@
+"""The folder that `score` writes: one line and some pictures an image, whole or not at all, and resumable.
+
+Pictures are on the disk before the line that names them, so after any interruption the complete lines of
+results.jsonl tell what is done. While a run is under way, `.adcli-run.json` names its configuration and inputs;
+run.json takes its place at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any
+
+from adcli.errors import UsageError
+from adcli.files import Staging, faults, hold, remove_leftovers, write_whole
+
+LINES = "results.jsonl"
+TABLE = "results.csv"
+RUN = "run.json"
+_PENDING = ".adcli-run.json"
+_LOCK = ".adcli.lock"
+_GROUP = 16  # images whose files go to the disk together
+
+COLUMNS = (
+    "image",
+    "verdict",
+    "reason",
+    "part",
+    "score",
+    "threshold",
+    "check_threshold",
+    "min_area_px",
+    "p_value",
+    "n_regions",
+    "largest_area_px",
+    "largest_bbox",
+    "width",
+    "height",
+    "sha256",
+    "ms",
+)
+
+
+class ResultsFolder:
+    """An output folder that this run holds alone.
+
+    Use it as a context manager: `done` says which leading inputs an interrupted run has finished, `add` takes the
+    others in order, `finish` writes the table and the run's record.
+    """
+
+    def __init__(
+        self, out: Path, configuration: dict[str, Any], inputs: list[tuple[str, str]], *, resume: bool, force: bool
+    ):
+        """Args: `inputs` are the images in order, each as given and with the stem of its pictures."""
+        self.out = out
+        self.inputs = inputs
+        self.counts: Counter[str] = Counter()
+        self.finished = False
+        self._configuration = configuration
+        self._resume = resume
+        self._force = force
+        self._staging = Staging()
+        self._lines: list[bytes] = []
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> ResultsFolder:
+        with faults("create the folder", self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(hold(self.out / _LOCK))
+        try:
+            remove_leftovers(self.out)
+            self._begin()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is not None and self._lines:
+                self._flush()  # what was scored before the interruption is kept
+        finally:
+            self._staging.discard()
+            self._stack.close()
+
+    def done(self) -> list[dict[str, Any]]:
+        """Records of an interrupted run, in input order; a torn last line is not among them."""
+        return list(_read_lines(self.out / LINES))
+
+    def keep(self, count: int) -> None:
+        """Keeps the first `count` lines and drops what follows them, to be scored again."""
+        kept = 0
+        path = self.out / LINES
+        for number, record in enumerate(_read_lines(path)):
+            if number == count:
+                break
+            self.counts[record["verdict"]] += 1
+            kept += len(_json(record))
+        if path.exists():
+            with faults("write", path), path.open("r+b") as file:
+                file.truncate(kept)
+                os.fsync(file.fileno())
+
+    def add(self, record: dict[str, Any], pictures: Iterable[tuple[str, bytes]]) -> None:
+        """Takes one image's record and its pictures, (relative path, bytes)."""
+        for relative, data in pictures:
+            self._staging.stage(self.out / relative, data)
+        self._lines.append(_json(record))
+        self.counts[record["verdict"]] += 1
+        if len(self._lines) >= _GROUP:
+            self._flush()
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Writes results.csv and run.json, with the list of all pictures: the run is over."""
+        self._flush()
+        path = self.out / LINES
+        if not path.exists():
+            write_whole(path, b"")
+        write_whole(self.out / TABLE, _table(_read_lines(path)))
+        write_whole(self.out / RUN, _json(record | {"files": self._pictures(self.inputs)}, indent=2))
+        (self.out / _PENDING).unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        pending, over = self.out / _PENDING, self.out / RUN
+        if pending.exists():
+            if self._resume:
+                self._check_same(_read_json(pending))
+                return
+            if not self._force:
+                raise UsageError(
+                    f"{self.out} holds an unfinished run: continue it with --resume, or start over with --force"
+                )
+        elif over.exists() and self._resume:
+            self.finished = True
+            return
+        self._clear()
+        begun = {"configuration": self._configuration, "inputs": self.inputs}
+        write_whole(pending, _json(begun))
+
+    def _check_same(self, begun: dict[str, Any]) -> None:
+        for key, value in begun["configuration"].items():
+            now = self._configuration.get(key)
+            if now != value:
+                raise UsageError(
+                    f"{self.out} was begun with another {key} ({value}, now {now}): resume with the same, or start "
+                    "over with --force"
+                )
+        # The first run's list counts, also where files came since.
+        self.inputs[:] = [(given, stem) for given, stem in begun["inputs"]]
+
+    def _clear(self) -> None:
+        """Removes what an earlier run listed as its own, and nothing else."""
+        listed: list[str] = []
+        if (self.out / _PENDING).exists():
+            listed = self._pictures(_read_json(self.out / _PENDING).get("inputs", []))
+        elif (self.out / RUN).exists():
+            listed = _read_json(self.out / RUN).get("files", [])
+        for relative in listed:
+            with faults("remove", self.out / relative):
+                (self.out / relative).unlink(missing_ok=True)
+        for name in (RUN, TABLE, LINES):  # the run's record first: a half-cleared folder is no finished run
+            with faults("remove", self.out / name):
+                (self.out / name).unlink(missing_ok=True)
+
+    def _pictures(self, inputs: Iterable[Sequence[str]]) -> list[str]:
+        """The pictures that are there, of those these inputs can have."""
+        names = (name for _, stem in inputs for name in picture_names(stem))
+        return [name for name in names if (self.out / name).is_file()]
+
+    def _flush(self) -> None:
+        self._staging.commit()
+        if self._lines:
+            path = self.out / LINES
+            with faults("write", path), path.open("ab", buffering=0) as file:
+                for line in self._lines:
+                    file.write(line)
+                os.fsync(file.fileno())
+            self._lines.clear()
+
+
+def picture_names(stem: str) -> tuple[str, str, str]:
+    """Where an image's mask, overlay and map lie under the output folder."""
+    return f"masks/{stem}.png", f"overlays/{stem}.jpg", f"maps/{stem}.tiff"
+
+
+def picture_stems(relatives: Sequence[PurePosixPath]) -> list[str]:
+    """A stem for each image: its relative path without the suffix, which is kept where two images would collide."""
+    bare = [str(path.with_suffix("")) for path in relatives]
+    seen = Counter(os.path.normcase(stem) for stem in bare)
+    return [
+        stem if seen[os.path.normcase(stem)] == 1 else str(path) for stem, path in zip(bare, relatives, strict=True)
+    ]
+
+
+def _json(value: Any, indent: int | None = None) -> bytes:
+    """JSON and a newline. Names that are no UTF-8 keep their bytes as escaped surrogates."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent).encode() + b"\n"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: start over with --force in another folder") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a results.jsonl, up to the first line that is not whole."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError:  # a torn write that a later newline closed
+                return
+            yield record
+
+
+def _table(records: Iterable[dict[str, Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore")
+    writer.writeheader()
+    for record in records:
+        regions = record["regions"]
+        largest = regions[0] if regions else None
+        writer.writerow(
+            record
+            | {
+                "n_regions": len(regions),
+                "largest_area_px": largest and largest["area_px"],
+                "largest_bbox": largest and " ".join(str(number) for number in largest["bbox"]),
+            }
+        )
+    return text.getvalue().encode(errors="backslashreplace")

@@ -1,0 +1,311 @@
+"""Results as tables for people and as JSON, CSV and Markdown for scripts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adcli.files import write_whole
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from adcli.tasks.calibrate import Calibrated
+    from adcli.tasks.evaluate import Evaluated
+    from adcli.tasks.fit import Fitted
+    from adcli.tasks.score import Scored
+    from adcli.thresholds import Estimate
+
+_EVAL_TABLES = (
+    (
+        "Told apart, whatever the threshold",
+        {
+            "image_auroc": "image AUROC",
+            "image_ap": "image AP",
+            "pixel_auroc": "pixel AUROC",
+            "pixel_ap": "pixel AP",
+            "aupro_0.3": "AUPRO@0.3",
+            "aupro_0.05": "AUPRO@0.05",
+        },
+    ),
+    (
+        "At the stored threshold",
+        {
+            "tnr": "good accepted (TNR)",
+            "tpr": "defective rejected (TPR)",
+            "region_overlap": "region overlap",
+            "iou": "IoU",
+            "pixel_f1": "pixel F1",
+            "image_f1max": "image F1max (oracle)",
+            "pixel_f1max": "pixel F1max (oracle)",
+        },
+    ),
+)
+_WITH_INTERVAL = ("image_auroc", "tnr", "tpr")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A score or a rate for people; a dash where it is undefined."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def fit_summary(fitted: Fitted, path: Path) -> str:
+    """What was learnt, in one line."""
+    spec = fitted.model.spec
+    held = f", held out {fitted.calibrated.n}" if fitted.calibrated else ", held out none: no threshold yet"
+    height, width = spec.image_size
+    return (
+        f"{path}: {spec.method} on {spec.backbone} ({', '.join(spec.layers)}) at {height}x{width}, "
+        f"learnt from {fitted.learnt} images{held}"
+    )
+
+
+def fit_json(fitted: Fitted, path: Path) -> dict[str, Any]:
+    """`fit --json`, flat."""
+    spec = fitted.model.spec
+    return {
+        "model": str(path),
+        "method": spec.method,
+        "backbone": spec.backbone,
+        "layers": list(spec.layers),
+        "image_size": list(spec.image_size),
+        "precision": spec.precision,
+        "device": fitted.device,
+        "seed": spec.seed,
+        "learnt": fitted.learnt,
+        "unreadable": [{"image": given, "reason": reason} for given, reason in fitted.unreadable],
+        "weights_digest": fitted.model.provenance.weights_digest,
+        "calibrated": fitted.calibrated is not None,
+    }
+
+
+def calibration_tables(calibrated: Calibrated) -> list[Table | str]:
+    """Suspects first, then every estimator side by side, then what the one in force promises."""
+    suspects = _table("Highest held-out scores: look at these first", ["image", "score", "threshold without it"])
+    for (given, score), without in zip(calibrated.suspects, [*calibrated.without_suspects, math.nan], strict=False):
+        suspects.add_row(given, number(score, 6), number(without, 6))
+    estimates = _table(
+        f"Thresholds from {calibrated.n} held-out good images",
+        ["", "rule", "threshold", "rejected", "false rejects, 95 % bounds", "promise"],
+    )
+    in_force = calibrated.in_force
+    listed = calibrated.side_by_side
+    if all(estimate.rule != in_force.rule for estimate in listed):
+        listed = [in_force, *listed]
+    for estimate in listed:
+        mark = ">" if estimate.rule == in_force.rule else ""
+        estimates.add_row(mark, *_estimate_cells(estimate))
+    lines = [f"NG above {in_force.threshold:.8g} ({in_force.rule}): {in_force.guarantee}"]
+    if calibrated.check:
+        lines.append(
+            f"CHECK above {calibrated.check.threshold:.8g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
+        )
+    area = calibrated.model.min_area
+    share = f"{100 * area.value:.3g} % of the image" if area.unit == "share" else str(area)
+    lines.append(
+        f"a region counts from {_span(*calibrated.area_px)} px on ({share}); one hot patch becomes "
+        f"{_span(*calibrated.footprint_px)} px in the map"
+    )
+    return [suspects, estimates, *lines]
+
+
+def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
+    """`calibrate --json`, flat but for the lists."""
+    in_force, check = calibrated.in_force, calibrated.check
+    return {
+        "rule": in_force.rule,
+        "threshold": in_force.threshold,
+        "check_threshold": check and check.threshold,
+        "held_out": calibrated.n,
+        "rejected": in_force.rejected,
+        "rate_low": in_force.rate_low,
+        "rate_high": in_force.rate_high,
+        "guarantee": in_force.guarantee,
+        "check_guarantee": check and check.guarantee,
+        "min_area": str(calibrated.model.min_area),
+        "min_area_px": list(calibrated.area_px),
+        "footprint_px": list(calibrated.footprint_px),
+        "pixel_pitch_mm": calibrated.model.pixel_pitch,
+        "estimates": [
+            {
+                "rule": estimate.rule,
+                "threshold": estimate.threshold,
+                "rejected": estimate.rejected,
+                "rate_low": estimate.rate_low,
+                "rate_high": estimate.rate_high,
+                "needed": estimate.needed,
+                "guarantee": estimate.guarantee,
+            }
+            for estimate in calibrated.side_by_side
+        ],
+        "suspects": [{"image": given, "score": score} for given, score in calibrated.suspects],
+        "left_out": [{"image": image.given, "reason": str(reason)} for image, reason in calibrated.unreadable],
+        "notes": calibrated.notes,
+    }
+
+
+def score_table(scored: Scored) -> Table:
+    """A run's totals."""
+    table = _table(f"{scored.images} images in {scored.out}", ["OK", "CHECK", "NG", "ERROR", "seconds"])
+    seconds = "finished before" if scored.already_finished else f"{scored.seconds:.1f}"
+    table.add_row(*(str(scored.counts[verdict]) for verdict in ("OK", "CHECK", "NG", "ERROR")), seconds)
+    return table
+
+
+def score_json(scored: Scored) -> dict[str, Any]:
+    """`score --json`: the run's totals."""
+    return {
+        "out": str(scored.out),
+        "images": scored.images,
+        "ok": scored.counts["OK"],
+        "check": scored.counts["CHECK"],
+        "ng": scored.counts["NG"],
+        "error": scored.counts["ERROR"],
+        "seconds": round(scored.seconds, 3),
+        "model": scored.model_sha256,
+        "already_finished": scored.already_finished,
+        "notes": scored.notes,
+    }
+
+
+def eval_tables(evaluated: Evaluated) -> list[Table]:
+    """Two tables: what needs no threshold, and what happens at the stored one."""
+    tables = []
+    for title, columns in _EVAL_TABLES:
+        table = _table(title, ["group", "good", "defective", "regions", *columns.values()])
+        for row in evaluated.rows:
+            cells = [_with_interval(row, key) for key in columns]
+            regions = "-" if row["regions"] is None else str(row["regions"])
+            table.add_row(
+                row["group"],
+                str(row["good"]),
+                str(row["defective"]),
+                regions,
+                *cells,
+                end_section=row is evaluated.rows[-2] if len(evaluated.rows) > 1 else False,
+            )
+        tables.append(table)
+    return tables
+
+
+def eval_json(evaluated: Evaluated) -> dict[str, Any]:
+    """`eval --json`."""
+    return {
+        "rows": evaluated.rows,
+        "notes": evaluated.notes,
+        "model": evaluated.model_sha256,
+        "unreadable": [{"image": given, "reason": reason} for given, reason in evaluated.unreadable],
+    }
+
+
+def eval_csv(evaluated: Evaluated) -> str:
+    """All columns, one row a group; empty where undefined."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(evaluated.rows[-1]), lineterminator="\n")
+    writer.writeheader()
+    for row in evaluated.rows:
+        writer.writerow({key: "" if _is_undefined(value) else value for key, value in row.items()})
+    return text.getvalue()
+
+
+def eval_markdown(evaluated: Evaluated) -> str:
+    """The two tables as Markdown, with the notes below."""
+    blocks = []
+    for title, columns in _EVAL_TABLES:
+        head = ["group", "good", "defective", "regions", *columns.values()]
+        lines = [f"**{title}**", "", _markdown_row(head), _markdown_row(["---"] + ["---:"] * (len(head) - 1))]
+        for row in evaluated.rows:
+            counts = ["-" if row[key] is None else str(row[key]) for key in ("good", "defective", "regions")]
+            lines.append(_markdown_row([row["group"], *counts, *(_with_interval(row, key) for key in columns)]))
+        blocks.append("\n".join(lines))
+    return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in evaluated.notes)])
+
+
+def write_evaluation(evaluated: Evaluated, out: Path) -> None:
+    """The table as JSON, CSV and Markdown, and the per-image scores, into a folder."""
+    document = json.dumps(plain(eval_json(evaluated)), indent=2, ensure_ascii=False)
+    write_whole(out / "eval.json", document.encode(errors="backslashreplace") + b"\n")
+    write_whole(out / "eval.csv", eval_csv(evaluated).encode(errors="backslashreplace"))
+    write_whole(out / "eval.md", eval_markdown(evaluated).encode(errors="backslashreplace") + b"\n")
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["image", "group", "score", "verdict", "sha256"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(evaluated.images)
+    write_whole(out / "scores.csv", text.getvalue().encode(errors="backslashreplace"))
+
+
+def plain(value: Any) -> Any:
+    """The value with NaN and infinities as None, as JSON has neither."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def key_values(title: str, pairs: Iterable[tuple[str, str]]) -> Table:
+    """Two columns, for `info` and `doctor`."""
+    table = _table(title, ["", ""])
+    table.show_header = False
+    for name, value in pairs:
+        table.add_row(name, value)
+    return table
+
+
+def rows_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:
+    """Any rows of text."""
+    table = _table(title, columns)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _table(title: str, columns: list[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(Text(name), overflow="fold")
+    return table
+
+
+def _estimate_cells(estimate: Estimate) -> list[str]:
+    if math.isnan(estimate.threshold):
+        return [estimate.rule, "-", "-", "-", f"needs {estimate.needed} images"]
+    bounds = f"{100 * estimate.rate_low:.2g} to {100 * estimate.rate_high:.2g} %"
+    return [
+        estimate.rule,
+        f"{estimate.threshold:.6g}",
+        f"{estimate.rejected} of {estimate.n}",
+        bounds,
+        estimate.guarantee,
+    ]
+
+
+def _with_interval(row: dict[str, Any], key: str) -> str:
+    text = number(row[key])
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    if key in _WITH_INTERVAL and not _is_undefined(low) and not _is_undefined(high):
+        return f"{text} ({low:.3f}-{high:.3f})"
+    return text
+
+
+def _is_undefined(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

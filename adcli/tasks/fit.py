@@ -1,0 +1,288 @@
+"""Learning a model from good images, and calibrating it on those held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adcli.backbones import find_backbone
+from adcli.detectors import Method, find_method, parse_params
+from adcli.errors import AdcliError, EnvironmentFault, UnreadableImage, UsageError
+from adcli.files import hold
+from adcli.finding import FoundImage
+from adcli.images import digest_image, prepare, read_image
+from adcli.maps import footprint
+from adcli.model import Model, Provenance, Spec, digest_rows
+from adcli.parallel import batches, stream
+from adcli.regions import MinArea
+from adcli.store import save
+from adcli.tasks.calibrate import Calibrated, Rule, calibrate_model
+from adcli.tasks.mapping import Machine, Mapper, check_engine
+from adcli.types import Progress, no_progress
+from adcli.versions import library_versions
+
+if TYPE_CHECKING:
+    import torch
+
+    from adcli.engines.torch import TorchEngine
+
+SIGMA = 4.0  # of the map's smoothing, input pixels: PaDiM section 4.2, PatchCore section 4.2
+LEAST_HELD_OUT = 5
+_LEAST_LEARNT = 2
+_FIT_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` did."""
+
+    model: Model
+    learnt: int
+    calibrated: Calibrated | None  # None with nothing held out
+    unreadable: list[tuple[str, str]]  # path as given, reason
+    notes: list[str]
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What `fit` is asked to make. Words as on the command line."""
+
+    method: str = "padim"
+    backbone: str = "resnet18"
+    weights: Path | None = None
+    layers: tuple[str, ...] = ()
+    image_size: tuple[int, int] = (256, 256)
+    params: tuple[str, ...] = ()
+    holdout: float = 0.2
+    min_area: MinArea | None = None  # None: the measured footprint
+    pixel_pitch: float | None = None
+    white_level: float | None = None
+    seed: int = 0
+    offline: bool = False
+
+
+def fit(
+    images: Sequence[FoundImage],
+    path: Path,
+    recipe: Recipe | None = None,
+    *,
+    rule: Rule | None = None,
+    machine: Machine | None = None,
+    overwrite: bool = False,
+    progress: Progress = no_progress,
+) -> Fitted:
+    """Learns from good images and writes the model, calibrated on the share of them that was held out.
+
+    Raises:
+        UsageError: the recipe is impossible, there are too few images, or `path` exists and is not to be overwritten.
+        EnvironmentFault: weights, a device or room on the disk are missing.
+        Busy: another run holds the model.
+    """
+    recipe, machine = recipe or Recipe(), machine or Machine()
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists: name another with --model, or overwrite it with --force")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write the model to")
+    with hold(path.with_name(path.name + ".lock")):
+        fitted = _fit(images, recipe, rule or Rule(), machine, progress)
+        save(fitted.model, path)
+    return fitted
+
+
+def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Machine, progress: Progress) -> Fitted:
+    method = find_method(recipe.method)
+    params = parse_params(method.detector().Params, list(recipe.params))
+    _check(recipe)
+    check_engine(machine.engine)
+    digests, unreadable = _identify(images, machine.threads, progress)
+    learn, held_out = split(list(digests.items()), recipe.holdout)
+    extractor, engine = _open_backbone(recipe, method, machine, progress)
+    features = ImageFeatures([image for image, _ in learn], engine, extractor, recipe, machine.threads, progress)
+    rng = np.random.default_rng(recipe.seed)
+    try:
+        detector = method.detector().fit(features, params, rng, progress)
+    except (MemoryError, RuntimeError) as error:
+        raise _out_of_memory(error, recipe) from error
+    unreadable += features.unreadable
+    left_out = {image.given for image, _ in unreadable}
+    learnt = [digest for image, digest in learn if image.given not in left_out]
+    share = footprint(features.shapes[0][1:], recipe.image_size, SIGMA)
+    state = extractor.state()
+    model = Model(
+        spec=Spec(
+            method=recipe.method,
+            backbone=recipe.backbone,
+            layers=tuple(extractor.layers),
+            image_size=recipe.image_size,
+            sigma=SIGMA,
+            white_level=recipe.white_level,
+            engine="torch",
+            precision=engine.precision,
+            seed=recipe.seed,
+        ),
+        weights=state,
+        detector=detector,
+        footprint=share,
+        min_area=recipe.min_area or MinArea(share, "share"),
+        pixel_pitch=recipe.pixel_pitch,
+        calibration=None,
+        provenance=_provenance(learnt, len(unreadable), state),
+    )
+    notes: list[str] = []
+    calibrated = None
+    if held_out:
+        mapper = Mapper(model, machine, extractor)
+        calibrated = calibrate_model(model, mapper, [image for image, _ in held_out], rule, progress)
+        model = calibrated.model
+        unreadable += calibrated.unreadable
+        if calibrated.n < LEAST_HELD_OUT:
+            notes.append(f"only {calibrated.n} held-out images could be read: the threshold stands on little")
+    listed = [(image.given, reason) for image, reason in unreadable]
+    return Fitted(model, len(learnt), calibrated, listed, notes, engine.precision, str(engine.device))
+
+
+def split(
+    digests: list[tuple[FoundImage, str]], share: float
+) -> tuple[list[tuple[FoundImage, str]], list[tuple[FoundImage, str]]]:
+    """Images to learn from and images to hold out, by content: an image is held out when its sha256, as a fraction of
+    2^256, is below `share`, and the five lowest are in any case. Adding files moves none of the others.
+
+    Raises:
+        UsageError: when fewer than two would be left to learn from.
+    """
+    if share == 0:
+        if len(digests) < _LEAST_LEARNT:
+            raise UsageError(f"{len(digests)} good image is too little to learn from: give at least {_LEAST_LEARNT}")
+        return digests, []
+    ranked = sorted({digest for _, digest in digests})
+    held = {digest for digest in ranked if int(digest, 16) / 2**256 < share} | set(ranked[:LEAST_HELD_OUT])
+    learn = [pair for pair in digests if pair[1] not in held]
+    if len(learn) < _LEAST_LEARNT:
+        raise UsageError(
+            f"{len(ranked)} different good images are too few to hold out {len(held)} and learn from the rest: give at "
+            f"least {LEAST_HELD_OUT + _LEAST_LEARNT}, or learn from all with --holdout 0 and calibrate on others later"
+        )
+    return learn, [pair for pair in digests if pair[1] in held]
+
+
+class ImageFeatures:
+    """Features of images on disk, batch by batch; each iteration reads them anew, so memory stays flat."""
+
+    def __init__(
+        self,
+        images: Sequence[FoundImage],
+        engine: TorchEngine,
+        extractor: Any,
+        recipe: Recipe,
+        threads: int,
+        progress: Progress,
+    ):
+        from adcli.backbones.extractor import layer_shapes
+
+        self.n_images = len(images)
+        self.shapes = tuple(layer_shapes(extractor, recipe.image_size))
+        self.unreadable: list[tuple[FoundImage, UnreadableImage]] = []
+        self._images = images
+        self._engine = engine
+        self._recipe = recipe
+        self._threads = threads if engine.device.type == "cpu" else 1
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        self.unreadable = []
+        done = 0
+        self._progress("learning from images", 0, self.n_images)
+        for chunk, faults, features in stream(batches(self._images, _FIT_BATCH), self._extract, self._threads):
+            self.unreadable += faults
+            done += len(chunk)
+            if features is not None:
+                yield features
+            self._progress("learning from images", done, self.n_images)
+
+    def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], tuple[torch.Tensor, ...] | None]:
+        pixels, faults = [], []
+        for image in chunk:
+            try:
+                pixels.append(prepare(read_image(image.path).pixels, self._recipe.image_size, self._recipe.white_level))
+            except UnreadableImage as error:
+                faults.append((image, error))
+        return chunk, faults, self._engine.features(np.stack(pixels)) if pixels else None
+
+
+def _check(recipe: Recipe) -> None:
+    if not 0 <= recipe.holdout < 1:
+        raise UsageError(f"a hold-out of {recipe.holdout:g} is no share: give 0 to below 1, such as 0.2")
+    if min(recipe.image_size) < 32:
+        raise UsageError(f"an image size of {recipe.image_size[0]}x{recipe.image_size[1]} is too small: at least 32")
+    if recipe.white_level is not None and not recipe.white_level > 0:
+        raise UsageError(f"a white level of {recipe.white_level:g} is not positive")
+
+
+def _identify(
+    images: Sequence[FoundImage], threads: int, progress: Progress
+) -> tuple[dict[FoundImage, str], list[tuple[FoundImage, UnreadableImage]]]:
+    """sha256 of every readable image, and the others with their reasons."""
+
+    def identify(image: FoundImage) -> str | UnreadableImage:
+        try:
+            return digest_image(image.path)
+        except UnreadableImage as error:
+            return error
+
+    digests: dict[FoundImage, str] = {}
+    unreadable = []
+    for number, (image, outcome) in enumerate(zip(images, stream(images, identify, threads), strict=True), 1):
+        if isinstance(outcome, str):
+            digests[image] = outcome
+        else:
+            unreadable.append((image, outcome))
+        progress("identifying images", number, len(images))
+    if not digests:
+        raise UsageError(f"none of the {len(images)} images could be read; the first: {unreadable[0][1]}")
+    return digests, unreadable
+
+
+def _open_backbone(recipe: Recipe, method: Method, machine: Machine, progress: Progress) -> tuple[Any, TorchEngine]:
+    from adcli.backbones import RANDOM, weights
+    from adcli.backbones.extractor import build_extractor
+    from adcli.engines.torch import TorchEngine, fast_bf16, resolve_device
+
+    backbone = find_backbone(recipe.backbone, recipe.layers or None)
+    layers = recipe.layers or method.detector().layers(backbone)
+    device = resolve_device(machine.device)
+    state = None
+    if not recipe.backbone.startswith(RANDOM):
+        file = weights.resolve(recipe.backbone, file=recipe.weights, offline=recipe.offline, progress=progress)
+        state = weights.read_checkpoint(file)
+    elif recipe.weights is not None:
+        raise UsageError(f"{recipe.backbone} is untrained and takes no weights: write {recipe.backbone[len(RANDOM) :]}")
+    extractor = build_extractor(recipe.backbone, layers, state, recipe.seed)
+    precision = machine.precision
+    if precision == "auto":
+        precision = "bf16" if fast_bf16(device) else "fp32"
+    return extractor, TorchEngine(extractor, device, precision, machine.batch_size)
+
+
+def _out_of_memory(error: Exception, recipe: Recipe) -> AdcliError:
+    """The sentence for an allocation that failed; other errors stay what they are."""
+    import torch
+
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
+        return EnvironmentFault(
+            f"the memory is too small to fit {recipe.method} at this size: lower --image-size, "
+            + ("-p coreset" if recipe.method == "patchcore" else "-p dims")
+            + ", or the number of images"
+        )
+    raise error
+
+
+def _provenance(learnt: list[str], unreadable: int, state: dict[str, np.ndarray]) -> Provenance:
+    from adcli.backbones.weights import state_digest
+
+    return Provenance(digest_rows(learnt), unreadable, state_digest(state), library_versions())

@@ -1,0 +1,304 @@
+"""A verdict, a mask and an overlay for every image, into an output folder."""
+
+from __future__ import annotations
+
+import platform
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from adcli.errors import ModelFileError, UnreadableImage, UsageError
+from adcli.finding import FoundImage
+from adcli.images import digest_image
+from adcli.model import Calibration, Model
+from adcli.parallel import cores, stream
+from adcli.report.overlays import LONGEST_JPEG, draw_overlay, encode_jpeg
+from adcli.report.results import ResultsFolder, picture_names, picture_stems
+from adcli.store import Stored, load
+from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.types import Progress, Verdict, no_progress
+from adcli.verdicts import Judgement, judge
+from adcli.versions import library_versions
+
+PICTURES = ("ng", "all", "none")
+FAIL_ON = (None, "ng", "check")
+NG_EXIT, CHECK_EXIT = 3, 4
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which pictures to write: `ng` is NG and CHECK."""
+
+    masks: str = "ng"
+    overlays: str = "ng"
+    maps: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The totals of a run."""
+
+    out: Path
+    images: int
+    counts: dict[str, int]  # by verdict
+    unreadable: list[tuple[str, str]]  # the first of them: path as given, reason
+    notes: list[str]
+    seconds: float
+    model_sha256: str
+    exit_code: int
+    already_finished: bool
+
+
+def score(
+    images: Sequence[FoundImage],
+    model_path: Path,
+    out: Path,
+    *,
+    outputs: Outputs | None = None,
+    machine: Machine | None = None,
+    weights: Path | None = None,
+    fail_on: str | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> Scored:
+    """Scores images into `out`; an image that cannot be read is an ERROR, and the run goes on.
+
+    Raises:
+        ModelFileError: the model is damaged, has no threshold, or was made with other weights than those given.
+        UsageError: `out` holds an unfinished run, and neither `resume` nor `force` is given.
+        EnvironmentFault: a device is missing, or the disk is full; what was scored so far is kept.
+        Busy: another run writes into `out`.
+    """
+    outputs, machine = outputs or Outputs(), machine or Machine()
+    if fail_on not in FAIL_ON:
+        raise UsageError(f"--fail-on {fail_on} is not known: write ng or check")
+    for name in (outputs.masks, outputs.overlays):
+        if name not in PICTURES:
+            raise UsageError(f"{name!r} says not which pictures to write: give {', '.join(PICTURES)}")
+    began, started = time.perf_counter(), time.time()
+    stored = load(model_path)
+    calibration = stored.model.require_calibration()
+    if weights is not None:
+        check_weights(stored.model, weights)
+    stems = picture_stems([image.relative for image in images])
+    inputs = [(image.given, stem) for image, stem in zip(images, stems, strict=True)]
+    by_name = {image.given: image for image in images}
+    configuration = {"model": stored.sha256, "outputs": asdict(outputs)}
+    with ResultsFolder(out, configuration, inputs, resume=resume, force=force) as folder:
+        if folder.finished:
+            return _finished(folder, stored, fail_on)
+        known = [by_name.get(given) or FoundImage(Path(given), given, PurePosixPath(stem)) for given, stem in inputs]
+        done = _unchanged(folder, known)
+        folder.keep(done)
+        mapper = Mapper(stored.model, machine)
+        unreadable = [(record["image"], record["reason"]) for record in folder.done() if record["verdict"] == "ERROR"]
+        jobs = [_Job(image, stem) for image, (_, stem) in zip(known, inputs, strict=True)][done:]
+        finish = partial(_finish, model=stored.model, calibration=calibration, outputs=outputs)
+        progress("scoring", done, len(known))
+        for number, (record, pictures) in enumerate(mapper.stream(jobs, finish), done + 1):
+            folder.add(record, pictures)
+            if record["verdict"] == Verdict.ERROR.value:
+                unreadable.append((record["image"], record["reason"]))
+            progress("scoring", number, len(known))
+        seconds = time.perf_counter() - began
+        scored = _totals(folder, unreadable, mapper.notes, seconds, stored, fail_on)
+        folder.finish(_run_record(stored, calibration, outputs, mapper, scored, started))
+    return scored
+
+
+def check_weights(model: Model, path: Path) -> None:
+    """Raises ModelFileError unless a checkpoint holds the weights that are in the model."""
+    from adcli.backbones.extractor import build_extractor
+    from adcli.backbones.weights import read_checkpoint, state_digest
+
+    given = build_extractor(model.spec.backbone, model.spec.layers, read_checkpoint(path), model.spec.seed).state()
+    if state_digest(given) != model.provenance.weights_digest:
+        raise ModelFileError(
+            f"the model was made with other weights than {path}: leave --weights out, the model carries its own"
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image to score, and the stem of its pictures."""
+
+    image: FoundImage
+    stem: str
+
+    @property
+    def path(self) -> Path:
+        return self.image.path
+
+
+def _finish(
+    job: _Job, mapped: Mapped | UnreadableImage, *, model: Model, calibration: Calibration, outputs: Outputs
+) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
+    """The record of one image and its pictures, encoded; runs on a worker thread."""
+    if isinstance(mapped, UnreadableImage):
+        return _record(job, calibration, reason=str(mapped)), []
+    began = time.perf_counter()
+    judgement = judge(model, calibration, mapped.score_map)
+    pictures = list(_pictures(job, mapped, judgement, calibration, outputs, model.spec.white_level))
+    ms = mapped.ms + 1000 * (time.perf_counter() - began)
+    return _record(job, calibration, mapped, judgement, ms), pictures
+
+
+def _record(
+    job: _Job,
+    calibration: Calibration,
+    mapped: Mapped | None = None,
+    judgement: Judgement | None = None,
+    ms: float | None = None,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    return {
+        "image": job.image.given,
+        "verdict": (Verdict.ERROR if judgement is None else judgement.verdict).value,
+        "reason": reason if judgement is None else judgement.reason,
+        "part": None,
+        "score": judgement and judgement.score,
+        "threshold": calibration.threshold,
+        "check_threshold": calibration.check_threshold,
+        "min_area_px": judgement and judgement.min_area_px,
+        "p_value": judgement and judgement.p_value,
+        "regions": [asdict(region) for region in judgement.regions] if judgement else [],
+        "width": mapped and mapped.image.width,
+        "height": mapped and mapped.image.height,
+        "sha256": mapped and mapped.image.sha256,
+        "ms": None if ms is None else round(ms, 3),
+    }
+
+
+def _pictures(
+    job: _Job,
+    mapped: Mapped,
+    judgement: Judgement,
+    calibration: Calibration,
+    outputs: Outputs,
+    white_level: float | None,
+) -> Iterator[tuple[str, bytes]]:
+    mask_name, overlay_name, map_name = picture_names(job.stem)
+    telling = judgement.verdict in (Verdict.NG, Verdict.CHECK)
+    if outputs.masks == "all" or (outputs.masks == "ng" and telling):
+        yield mask_name, _encode(".png", judgement.mask.view(np.uint8) * np.uint8(255))
+    if outputs.overlays == "all" or (outputs.overlays == "ng" and telling):
+        said = "" if judgement.score is None else f"  {judgement.score:.4g}"
+        low, low_name = calibration.overlay_low
+        overlay = draw_overlay(
+            mapped.image.pixels,
+            mapped.score_map,
+            low=low,
+            low_name=low_name,
+            white_level=white_level,
+            threshold=calibration.threshold,
+            regions_mask=judgement.mask,
+            title=f"{judgement.verdict.value}{said}",
+        )
+        yield overlay_name, encode_jpeg(_within_jpeg(overlay))
+    if outputs.maps:
+        yield map_name, _encode(".tiff", mapped.score_map)
+
+
+def _within_jpeg(picture: np.ndarray) -> np.ndarray:
+    """An overlay as large as a JPEG can be: a run does not end for a long web of material."""
+    longest = max(picture.shape)
+    if longest <= LONGEST_JPEG:
+        return picture
+    scale = LONGEST_JPEG / longest
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def _encode(suffix: str, pixels: np.ndarray) -> bytes:
+    fine, data = cv2.imencode(suffix, pixels)
+    if not fine:
+        raise ValueError(f"{suffix} cannot hold {pixels.dtype} of shape {pixels.shape}")
+    return data.tobytes()
+
+
+def _unchanged(folder: ResultsFolder, images: Sequence[FoundImage]) -> int:
+    """How many leading images an interrupted run has scored, and are still what they were."""
+    records = folder.done()
+
+    def same(pair: tuple[dict[str, Any], FoundImage]) -> bool:
+        record, image = pair
+        if record["image"] != image.given:
+            return False
+        try:
+            return record["sha256"] == digest_image(image.path)
+        except UnreadableImage:
+            return record["verdict"] == Verdict.ERROR.value
+
+    count = 0
+    for is_same in stream(zip(records, images, strict=False), same, cores()):
+        if not is_same:
+            break
+        count += 1
+    return count
+
+
+def _finished(folder: ResultsFolder, stored: Stored, fail_on: str | None) -> Scored:
+    """The totals of a run that was over already."""
+    for record in folder.done():
+        folder.counts[record["verdict"]] += 1
+    unreadable = [(record["image"], record["reason"]) for record in folder.done() if record["verdict"] == "ERROR"]
+    return replace(_totals(folder, unreadable, [], 0.0, stored, fail_on), already_finished=True)
+
+
+def _totals(
+    folder: ResultsFolder,
+    unreadable: list[tuple[str, str]],
+    notes: list[str],
+    seconds: float,
+    stored: Stored,
+    fail_on: str | None,
+) -> Scored:
+    counts = {verdict.value: folder.counts[verdict.value] for verdict in Verdict}
+    if counts["ERROR"]:
+        exit_code = UnreadableImage.exit_code
+    elif fail_on and counts["NG"]:
+        exit_code = NG_EXIT
+    else:
+        exit_code = CHECK_EXIT if fail_on == "check" and counts["CHECK"] else 0
+    return Scored(folder.out, sum(counts.values()), counts, unreadable, notes, seconds, stored.sha256, exit_code, False)
+
+
+def _run_record(
+    stored: Stored, calibration: Calibration, outputs: Outputs, mapper: Mapper, scored: Scored, started: float
+) -> dict[str, Any]:
+    spec = stored.model.spec
+    return {
+        "model": stored.sha256,
+        "detector_digest": stored.detector_digest,
+        "method": spec.method,
+        "backbone": spec.backbone,
+        "engine": mapper.engine,
+        "precision": mapper.precision,
+        "stored_precision": spec.precision,
+        "rule": calibration.rule,
+        "threshold": calibration.threshold,
+        "check_threshold": calibration.check_threshold,
+        "min_area": str(stored.model.min_area),
+        "pixel_pitch_mm": stored.model.pixel_pitch,
+        "outputs": asdict(outputs),
+        "images": scored.images,
+        "counts": scored.counts,
+        "exit_code": scored.exit_code,
+        "notes": scored.notes,
+        "versions": library_versions(),
+        "host": {
+            "name": socket.gethostname(),
+            "system": platform.platform(),
+            "cores": cores(),
+            "device": mapper.device,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(scored.seconds, 3),
+        },
+    }

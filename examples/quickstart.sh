@@ -1,0 +1,22 @@
+#!/bin/sh
+# Installs adcli and does the main job on generated textures with planted defects: fit, calibrate, score, eval.
+# No network but the package registry is needed, so the backbone is an untrained one. Everything goes to ./quickstart.
+set -eu
+set -- ""
+. "$(dirname "$0")/install.sh"
+
+run() { # shows a command, then runs it
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+rm -rf quickstart
+run python examples/make_textures.py quickstart/textures
+run python examples/make_textures.py quickstart/later --seed 1
+cd quickstart
+run adcli fit textures/train/good --method padim --backbone random-resnet18
+run adcli calibrate later/train/good --min-area 25px
+run adcli score textures/test --out results
+run adcli eval textures --out metrics
+echo
+echo "look at an overlay: $(find "$PWD/results/overlays" -name '*.jpg' | sort | head -n 1)"
