@@ -6,6 +6,7 @@ files, torch or a terminal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,11 @@ class Calibration:
     digests: np.ndarray  # (n, 32) uint8, their sha256, ascending
     median_pixel: float  # of the held-out maps
     low_pixel: float  # their 1 % quantile
+
+    def __post_init__(self) -> None:
+        for threshold in (self.threshold, self.check_threshold):
+            if threshold is not None and not math.isfinite(threshold):  # nothing is above NaN: all would be OK
+                raise ValueError(f"a threshold is a finite number, not {threshold}")
 
     @property
     def overlay_low(self) -> tuple[float, str]:

@@ -3,6 +3,9 @@
 A file is the picture of the Model dataclass: a nested dataclass is a group, an array a dataset, a number or a text an
 attribute, a tuple or a dict of texts an attribute in JSON; None is absent. docs/file-format.md says what a reader may
 rely on. The walk follows the field annotations, so no detector writes its own saving, and nothing is ever unpickled.
+
+Texts have a fixed length, which keeps them where HDF5 has checksums. Those of variable length lie in a heap that has
+none, and in which one flipped bit can make the library loop without end.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from pathlib import Path
@@ -48,10 +52,10 @@ def save(model: Model, path: Path) -> None:
         try:
             with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
                 _write_fields(file, model)
-                file.attrs["format"] = _FORMAT
-                file.attrs["schema"] = SCHEMA
-                file.attrs["detector_digest"] = _digest(file, _DETECTOR_PARTS)
-                file.attrs["digest"] = _digest(file, sorted(file))
+                _write_attribute(file, "format", _FORMAT)
+                _write_attribute(file, "schema", SCHEMA)
+                _write_attribute(file, "detector_digest", _digest(file, _DETECTOR_PARTS))
+                _write_attribute(file, "digest", _digest(file, sorted(file)))
         except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
             raise EnvironmentFault(f"the model could not be written to {path}: {_first_line(error)}") from error
 
@@ -62,35 +66,63 @@ def load(path: Path) -> Stored:
     Raises:
         UsageError: there is no such file.
         ModelFileError: it is no adcli model, damaged, truncated, of a newer schema, or of an unknown method.
+        EnvironmentFault: the permission or the memory to read it is missing.
     """
     path = Path(path)
     try:
         content_sha256, size = _file_sha256(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no model at {path}: make one with adcli fit GOOD --model {path}") from error
-    except OSError as error:
+    except (IsADirectoryError, NotADirectoryError) as error:
         raise ModelFileError(f"{path} cannot be read as a model: {error.strerror}") from error
+    except OSError as error:
+        raise EnvironmentFault(f"{path} cannot be read: {error.strerror}") from error
     try:
         with h5py.File(path, "r", locking=False) as file:
-            _check_identity(file, path)
+            _check_identity(file, path, size)
             model = _read_model(file, path)
-            return Stored(model, content_sha256, str(file.attrs["detector_digest"]), size)
+            return Stored(model, content_sha256, _attributes(file)["detector_digest"], size)
     except ModelFileError:
         raise
+    except MemoryError as error:  # no shape is beyond the file's size, so it is the machine
+        raise EnvironmentFault(f"{path} does not fit into this machine's memory: {size} bytes") from error
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError ... for damaged files
         raise ModelFileError(f"{path} is not an adcli model, or is damaged: {_first_line(error)}") from error
 
 
-def _check_identity(file: h5py.File, path: Path) -> None:
-    if file.attrs.get("format") != _FORMAT:
+def _check_identity(file: h5py.File, path: Path, size: int) -> None:
+    if "format" not in file.attrs or (attributes := _attributes(file))["format"] != _FORMAT:
         raise ModelFileError(f"{path} is an HDF5 file, but no adcli model")
-    schema = int(file.attrs["schema"])
+    schema = attributes["schema"]
     if schema > SCHEMA:
         raise ModelFileError(
             f"{path} has schema {schema}, newer than the {SCHEMA} this adcli reads: upgrade adcli, or fit it again"
         )
-    if file.attrs.get("digest") != _digest(file, sorted(file)):
+    _check_parts(file, size)
+    if attributes["digest"] != _digest(file, sorted(file)):
         raise ModelFileError(f"{path} is damaged: its contents do not match its digest; restore it, or fit it again")
+
+
+def _check_parts(group: h5py.Group, room: int) -> int:
+    """Refuses what `save` never writes, before any of it is read; returns the bytes of the file that are left.
+
+    That is links, to other files or to one part under many names; arrays whose bytes lie elsewhere or nowhere; and
+    shapes that would fill the memory.
+    """
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink) or h5py.h5o.get_info(group[name].id).rc != 1:
+            raise ValueError(f"{name} in {group.name} is a link")
+        node = group[name]
+        if isinstance(node, h5py.Dataset):
+            made = node.id.get_create_plist()
+            if made.get_layout() != h5py.h5d.CONTIGUOUS or made.get_external_count() or node.dtype.kind not in "biuf":
+                raise ValueError(f"{node.name} is no plain array")
+            room -= math.prod(node.shape) * node.dtype.itemsize
+        else:
+            room = _check_parts(node, room)
+        if room < 0:
+            raise ValueError(f"{node.name} claims more than the file has")
+    return room
 
 
 def _read_model(file: h5py.File, path: Path) -> Model:
@@ -103,58 +135,89 @@ def _read_model(file: h5py.File, path: Path) -> Model:
 
 
 def _write_fields(group: h5py.Group, value: Any) -> None:
+    hints = typing.get_type_hints(type(value))
     for field in dataclasses.fields(value):
-        _write_value(group, field.name, getattr(value, field.name))
+        _write_value(group, field.name, getattr(value, field.name), _options(hints[field.name])[0])
 
 
-def _write_value(group: h5py.Group, name: str, value: Any) -> None:
+def _write_value(group: h5py.Group, name: str, value: Any, kind: Any) -> None:
     if value is None:
         return
     if dataclasses.is_dataclass(value):
         _write_fields(group.create_group(name), value)
     elif isinstance(value, np.ndarray):
         group.create_dataset(name, data=value, track_times=False)
-    elif isinstance(value, dict) and all(isinstance(item, np.ndarray) for item in value.values()):
+    elif _is_arrays(kind):
         arrays = group.create_group(name)
         for key in sorted(value):
             arrays.create_dataset(key, data=value[key], track_times=False)
     elif isinstance(value, (tuple, dict)):
-        group.attrs[name] = json.dumps(value, sort_keys=True)
+        _write_attribute(group, name, json.dumps(value, sort_keys=True))
     else:
-        group.attrs[name] = value
+        # A whole number may stand for a real one.
+        _write_attribute(group, name, float(value) if kind is float else value)
+
+
+def _write_attribute(node: h5py.Group, name: str, value: Any) -> None:
+    if isinstance(value, str):
+        text = value.encode()
+        node.attrs.create(name, text, dtype=h5py.string_dtype("utf-8", max(1, len(text))))
+    else:
+        node.attrs[name] = value
+
+
+def _attributes(node: h5py.Group | h5py.Dataset) -> dict[str, Any]:
+    """All attributes: numbers and texts. Others are refused before they are read, see above."""
+    values = {}
+    for name in node.attrs:
+        kept = node.attrs.get_id(name)
+        if kept.shape != () or kept.dtype.kind not in "biufS":
+            raise ValueError(f"the attribute {name} of {node.name} is neither a number nor a text of fixed length")
+        value = node.attrs[name]
+        values[name] = value.decode() if isinstance(value, bytes) else value.item()
+    return values
 
 
 def _read_value(group: h5py.Group, name: str, hint: Any) -> Any:
-    options = [option for option in _options(hint) if option is not types.NoneType]
-    kind = options[0]
+    kind, *others = _options(hint)
     if name not in group and name not in group.attrs:
-        if len(options) < len(_options(hint)):
+        if types.NoneType in others:
             return None
-        raise ModelFileError(f"the model lacks {group.name.rstrip('/')}/{name}")
+        raise ValueError(f"{group.name.rstrip('/')}/{name} is missing")
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
         return kind(**{key: _read_value(group[name], key, hint) for key, hint in fields.items()})
     if kind is np.ndarray:
         return group[name][()]
-    if get_origin(kind) is dict and get_args(kind)[1] is np.ndarray:
+    if _is_arrays(kind):
         return {key: dataset[()] for key, dataset in group[name].items()}
-    value = group.attrs[name]
-    if get_origin(kind) in (tuple, dict):
-        return _tuples(json.loads(value))
-    return kind(value)
+    value = _attributes(group)[name]
+    return _typed(json.loads(value) if get_origin(kind) in (tuple, dict) else value, kind)
+
+
+def _is_arrays(kind: Any) -> bool:
+    return get_origin(kind) is dict and get_args(kind)[1] is np.ndarray
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; a plain type is its own only member. A Literal is text."""
+    """The members of a union, None last; a plain type is its own only member. A Literal is text."""
     if get_origin(hint) in (typing.Union, types.UnionType):
         return get_args(hint)
     return (str,) if get_origin(hint) is typing.Literal else (hint,)
 
 
-def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _typed(value: Any, kind: Any) -> Any:
+    """A number, a text, or what JSON made of a tuple or a dict, as the type it must have."""
+    kinds = get_args(kind)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        each = (kinds[0],) * len(value) if kinds[-1] is Ellipsis else kinds
+        return tuple(_typed(item, one) for item, one in zip(value, each, strict=True))
+    if get_origin(kind) is dict and isinstance(value, dict):
+        return {key: _typed(item, kinds[1]) for key, item in value.items()}
+    if type(value) is not kind:
+        raise TypeError(f"{value!r:.40} stands where a {kind.__name__} belongs")
+    return value
 
 
 def _digest(file: h5py.File, names: typing.Iterable[str]) -> str:
@@ -163,15 +226,14 @@ def _digest(file: h5py.File, names: typing.Iterable[str]) -> str:
     for name in names:
         if name in file:
             _digest_node(digest, file[name])
-    attributes = {key: value for key, value in file.attrs.items() if key not in ("digest", "detector_digest")}
     if set(names) == set(file):
-        digest.update(_attribute_bytes(attributes))
+        digest.update(_json({key: value for key, value in _attributes(file).items() if key != "digest"}))
     return digest.hexdigest()
 
 
 def _digest_node(digest: Any, node: h5py.Group | h5py.Dataset) -> None:
     digest.update(node.name.encode())
-    digest.update(_attribute_bytes(dict(node.attrs)))
+    digest.update(_json(_attributes(node)))
     if isinstance(node, h5py.Dataset):
         digest.update(f"{node.dtype.str}{node.shape}".encode())
         digest.update(np.ascontiguousarray(node[()]).data)
@@ -180,9 +242,8 @@ def _digest_node(digest: Any, node: h5py.Group | h5py.Dataset) -> None:
             _digest_node(digest, node[name])
 
 
-def _attribute_bytes(attributes: dict[str, Any]) -> bytes:
-    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in attributes.items()}
-    return json.dumps(plain, sort_keys=True, default=str).encode()
+def _json(attributes: dict[str, Any]) -> bytes:
+    return json.dumps(attributes, sort_keys=True).encode()
 
 
 def _file_sha256(path: Path) -> tuple[str, int]:

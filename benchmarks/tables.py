@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/methods.md")
+PAGES = ("README.md", "benchmarks/README.md", "docs/methods.md")
 
 
 def accuracy() -> str:
@@ -49,7 +49,7 @@ def accuracy() -> str:
             f"{max(one['peak_mb'] for one in scored):.0f}" if scored else "-",
             f"{runs[0]['model_mb']:.0f}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(_row(cells))
     about = kept["machine"]
     lines.append("")
     where = f"{about['cores']} cores ({about['cpu']}{', AMX' if about['amx_bf16'] else ''})"
@@ -62,7 +62,40 @@ def accuracy() -> str:
     return "\n".join(lines)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"accuracy": accuracy}
+def peer() -> str:
+    """Our means, learnt from all images, beside single runs of anomalib."""
+    theirs = json.loads((RESULTS / "peer.json").read_text())
+    kept = json.loads((RESULTS / "accuracy.json").read_text())
+    lines = [
+        "| | image AUROC | pixel AUROC | AUPRO@0.3 | fit s | fit GB | test s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, other in theirs.items():
+        runs = [run for key, run in kept["runs"].items() if key.startswith(f"{name}/holdout_0/")]
+        if not isinstance(other, dict) or not runs:
+            continue
+        fit, test = ([run[step]["wall_s"] for run in runs] for step in ("fit", "eval"))
+        peak = max(run["fit"]["peak_mb"] for run in runs) / 1024
+        metrics = ("image_auroc", "pixel_auroc", "aupro_0.3")
+        cells = [f"{name}, adcli ({len(runs)} seeds)", *(_spread(runs, metric) for metric in metrics)]
+        lines.append(_row([*cells, f"{statistics.median(fit):.1f}", f"{peak:.1f}", f"{statistics.median(test):.1f}"]))
+        cells = [f"{name}, anomalib", *(f"{other[metric]:.4f}" for metric in metrics)]
+        lines.append(_row([*cells, f"{other['fit_s']:.1f}", f"{other['peak_gb']:.1f}", f"{other['test_s']:.1f}"]))
+    lines += ["", f"Ours are whole commands, imports included (test: `adcli eval`). Theirs: {theirs['peer']}."]
+    return "\n".join(lines)
+
+
+def memory() -> str:
+    """Whole fits of different sizes."""
+    kept = json.loads((RESULTS / "memory.json").read_text())
+    lines = ["| fit of | seconds | peak MB |", "| --- | ---: | ---: |"]
+    for method in ("padim", "patchcore"):
+        for what, took in kept[method].items():
+            lines.append(_row([f"{method}, {what}", f"{took['wall_s']:.1f}", f"{took['peak_mb']:.0f}"]))
+    return "\n".join(lines)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"accuracy": accuracy, "peer": peer, "memory": memory}
 
 
 def filled(page: str) -> str:
@@ -72,6 +105,10 @@ def filled(page: str) -> str:
         if pattern.search(page):
             page = pattern.sub(lambda found, text=make(): f"{found[1]}{text}\n{found[2]}", page)
     return page
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _mean(runs: list[dict], metric: str) -> float:

@@ -15,7 +15,7 @@ run python examples/make_textures.py quickstart/textures
 run python examples/make_textures.py quickstart/later --seed 1
 cd quickstart
 run adcli fit textures/train/good --method padim --backbone random-resnet18
-run adcli calibrate later/train/good --min-area 25px
+run adcli calibrate later/train/good --max-false-reject 0.05
 run adcli score textures/test --out results
 run adcli eval textures --out metrics
 echo

@@ -14,9 +14,9 @@ from adcli.cli.exits import Verbs
 from adcli.cli.fit import fit
 from adcli.cli.score import score
 
-_PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "no_args_is_help": True}
+_PLAIN = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
-app = typer.Typer(name="adcli", cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]}, **_PLAIN)
+app = typer.Typer(name="adcli", context_settings={"help_option_names": ["-h", "--help"]}, **_PLAIN)
 app.command("fit")(fit)
 app.command("calibrate")(calibrate)
 app.command("score")(score)

@@ -12,7 +12,7 @@ from adcli.cli.console import Terminal, show, show_json
 
 
 def calibrate(
-    held_out: Annotated[list[str], typer.Argument(metavar="HELD_OUT...", help="Good images the model has not seen.")],
+    held_out: Annotated[list[str], typer.Argument(metavar="HELD_OUT", help="Good images the model has not seen.")],
     model: o.Model = Path("model.h5"),
     min_area: o.MinimumArea = None,
     pixel_pitch: o.PixelPitch = None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from adcli.report.text import plain, printable
 from adcli.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -27,16 +29,16 @@ class Terminal:
     def say(self, text: str) -> None:
         """A line of log or a hint, on stderr; nothing with --quiet."""
         if not self.quiet:
-            sys.stderr.write(text.encode(errors="backslashreplace").decode() + "\n")
+            sys.stderr.write(printable(text) + "\n")
 
     def warn(self, text: str) -> None:
         """A line that must be read, on stderr, also with --quiet."""
-        sys.stderr.write(f"adcli: {text}".encode(errors="backslashreplace").decode() + "\n")
+        sys.stderr.write(f"adcli: {printable(text)}\n")
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
-        """A progress callable: bars on a terminal, nothing elsewhere or with --quiet."""
-        if self.quiet or not sys.stderr.isatty():
+        """A progress callable: bars on a terminal, nothing elsewhere, with TERM=dumb or with --quiet."""
+        if self.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             yield no_progress
             return
         from rich import progress as bars
@@ -68,21 +70,25 @@ class Terminal:
 def show(*parts: Table | str) -> None:
     """Tables and text on stdout."""
     console = _console(sys.stdout)
-    for part in parts:
-        if isinstance(part, str):
-            console.print(part, markup=False, highlight=False, soft_wrap=True)
-        else:
-            console.print(part)
+    with console.capture() as captured:  # written below, because rich ends the process when a pipe is closed
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, str))
+    sys.stdout.write(captured.get())
 
 
 def show_json(value: Any) -> None:
     """One JSON document on stdout; what is undefined is null."""
-    from adcli.report.tables import plain
-
-    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False).encode(errors="backslashreplace").decode() + "\n")
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")
 
 
 def _console(stream: Any) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE)
+    return Console(
+        file=stream,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=None if stream.isatty() else _WIDE,
+        highlight=False,
+        markup=False,  # a file may be called [red].png
+        emoji=False,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +46,9 @@ def evaluate(
     adcli eval --good ./ok --bad ./ng --masks ./ng-masks
     adcli eval ./dataset --json --min image_auroc=0.95 --min tnr=0.9
     """
+    from adcli.files import hold
     from adcli.report import tables
+    from adcli.report.results import LOCK
     from adcli.tasks.evaluate import evaluate as task
     from adcli.tasks.mapping import Machine
 
@@ -53,7 +57,7 @@ def evaluate(
     gates = [_gate(text) for text in minimum]
     terminal = Terminal(quiet)
     labelled, category = _dataset(dataset, good, bad, masks)
-    with terminal.progress() as progress:
+    with hold(out / LOCK) if out else contextlib.nullcontext(), terminal.progress() as progress:
         evaluated = task(
             labelled,
             model,
@@ -62,10 +66,10 @@ def evaluate(
             weights=weights,
             progress=progress,
         )
+        if out is not None:
+            tables.write_evaluation(evaluated, out)
     for given, reason in evaluated.unreadable:
         terminal.warn(f"left out {given}: {reason}")
-    if out is not None:
-        tables.write_evaluation(evaluated, out)
     if json:
         show_json(tables.eval_json(evaluated))
     elif csv:
@@ -96,18 +100,19 @@ def _dataset(dataset: Path | None, good: list[str], bad: list[str], masks: list[
 
 def _gate(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
-    try:
-        return name.strip(), float(value)
-    except ValueError as error:
-        raise UsageError(f"--min {text} is no gate: write METRIC=VALUE, such as image_auroc=0.95") from error
+    with contextlib.suppress(ValueError):
+        if math.isfinite(float(value)):
+            return name.strip(), float(value)
+    raise UsageError(f"--min {text} is no gate: write METRIC=VALUE, such as image_auroc=0.95")
 
 
 def _check_gates(gates: list[tuple[str, float]], row: dict[str, object]) -> None:
     failed = []
+    metrics = {name: value for name, value in row.items() if not isinstance(value, str)}
     for name, bound in gates:
-        value = row.get(name)
-        if name not in row or not isinstance(value, (int, float, type(None))):
-            raise UsageError(f"there is no metric {name!r}: known are {', '.join(k for k in row if k != 'group')}")
+        if name not in metrics:
+            raise UsageError(f"there is no metric {name!r}: known are {', '.join(metrics)}")
+        value = metrics[name]
         if value is None or not value >= bound:  # NaN is below every bound
             failed.append(
                 f"{name} is {'undefined' if value is None or value != value else f'{value:.4f}'}, below {bound:g}"

@@ -5,12 +5,14 @@ The process and tests that call the command in-process go through the same metho
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from adcli.errors import AdcliError, EnvironmentFault
+from adcli.report.text import printable
 
 DEFECT, USAGE = 1, 2
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
@@ -28,14 +31,15 @@ class Terminated(BaseException):
 
 
 class Verbs(TyperGroup):
-    """The command group; ends the process with the codes that docs/cli.md promises."""
+    """A command group; ends the process with the codes that docs/cli.md promises."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         """Runs a command line; with `standalone_mode` exits, else returns the exit code."""
-        _heed_sigterm()
+        _prepare_streams()
         verbose = _wants_traceback(sys.argv[1:] if args is None else args)
         try:
-            code = super().main(args, *rest, standalone_mode=False, **extra) or 0
+            with _sigterm_heeded():
+                code = super().main(args, *rest, standalone_mode=False, **extra) or 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else DEFECT
         except BaseException as error:
@@ -44,16 +48,34 @@ class Verbs(TyperGroup):
             sys.exit(code)
         return code
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Parses the command line, which prints --help and --version."""
+        with _closed_pipe_noticed():
+            return super().make_context(*args, **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the arguments; without any, prints the help where an error would be."""
+        if not args and not ctx.resilient_parsing:
+            sys.stderr.write(ctx.get_help() + "\n")
+            raise typer.Exit(USAGE)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb and flushes what it printed, so that a closed pipe shows here."""
-        try:
+        with _closed_pipe_noticed():
             code = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError as error:
-            # What is still buffered has no reader: give it to nobody, or the interpreter complains at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(CLOSED_PIPE) from error
         return code
+
+
+@contextlib.contextmanager
+def _closed_pipe_noticed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        # What is still buffered has no reader: give it to nobody, or the interpreter complains at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(CLOSED_PIPE) from error
 
 
 def _explain(error: BaseException, verbose: bool) -> int:
@@ -92,12 +114,9 @@ def _explain(error: BaseException, verbose: bool) -> int:
 
 def complain(sentence: str) -> None:
     """One line on stderr, also when nobody is there to read it."""
-    try:
-        text = " ".join(sentence.split("\n"))
-        sys.stderr.write(f"adcli: {text}\n".encode(errors="backslashreplace").decode())
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"adcli: {printable(sentence)}\n")
         sys.stderr.flush()
-    except OSError:
-        return
 
 
 def _wants_traceback(args: Sequence[str]) -> bool:
@@ -116,11 +135,26 @@ def _log(error: BaseException) -> Path:
     return Path(name)
 
 
-def _heed_sigterm() -> None:
+def _prepare_streams() -> None:
+    """Gives output that was closed (`>&-`) to nobody, and makes names that are not UTF-8 printable."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for as long as the process lives)
+        if isinstance(getattr(sys, name), io.TextIOWrapper):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _sigterm_heeded() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise Terminated
 
     try:
-        signal.signal(signal.SIGTERM, stop)
+        before = signal.signal(signal.SIGTERM, stop)
     except ValueError:  # not the main thread: whoever called decides about signals
+        yield
         return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

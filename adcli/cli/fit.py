@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from adcli.cli.console import Terminal, show, show_json
 
 
 def fit(
-    good: Annotated[list[str], typer.Argument(metavar="GOOD...", help="Good images: files, folders, globs, or -.")],
+    good: Annotated[list[str], typer.Argument(metavar="GOOD", help="Good images: files, folders, globs, or -.")],
     model: o.Model = Path("model.h5"),
     method: Annotated[str, o.option("--method", help="Method; adcli methods lists them.")] = "padim",
     backbone: Annotated[
@@ -40,7 +41,7 @@ def fit(
     check_false_reject: o.CheckFalseReject = None,
     threshold: o.ThresholdByHand = None,
     force: Annotated[bool, o.option("--force", help="Overwrite the model.", twin=False)] = False,
-    seed: Annotated[int, o.option("--seed", min=0, help="Seed of everything that is drawn.")] = 0,
+    seed: Annotated[int, o.option("--seed", min=0, max=2**63 - 1, help="Seed of everything that is drawn.")] = 0,
     offline: o.Offline = False,
     device: o.Device = "auto",
     engine: o.Engine = "auto",
@@ -83,8 +84,6 @@ def fit(
         seed=seed,
         offline=offline,
     )
-    if backbone.startswith(RANDOM):
-        terminal.say(f"{backbone} is untrained: it sees texture and contrast, but finds less than a pretrained network")
     images = find_images(good, stdin=o.stdin_lines(good))
     with terminal.progress() as progress:
         fitted = task(
@@ -96,6 +95,8 @@ def fit(
             overwrite=force,
             progress=progress,
         )
+    if backbone.startswith(RANDOM):
+        terminal.say(f"{backbone} is untrained: it sees texture and contrast, but finds less than a pretrained network")
     for given, reason in fitted.unreadable:
         terminal.warn(f"left out {given}: {reason}")
     for note in fitted.notes + (fitted.calibrated.notes if fitted.calibrated else []):
@@ -107,5 +108,5 @@ def fit(
             show(*calibration_tables(fitted.calibrated))
         show(fit_summary(fitted, model))
     after = "adcli score IMAGES --out results" if fitted.calibrated else "adcli calibrate HELD_OUT"
-    terminal.say(f"next: {after}" + ("" if model == Path("model.h5") else f" --model {model}"))
+    terminal.say(f"next: {after}" + ("" if model == Path("model.h5") else f" --model {shlex.quote(str(model))}"))
     return 5 if fitted.unreadable else 0

@@ -16,7 +16,7 @@ from adcli.cli.console import show, show_json
 
 
 def info(
-    path: Annotated[Path | None, typer.Argument(metavar="[MODEL]", help="Model file.", show_default=False)] = None,
+    path: Annotated[Path | None, typer.Argument(metavar="MODEL", help="Model file.", show_default=False)] = None,
     model: o.Model = Path("model.h5"),
     json: o.Json = False,
     verbose: o.Verbose = False,

@@ -12,6 +12,8 @@ import typer
 
 from adcli.errors import UsageError
 
+MOST_WORKERS = 256  # each holds images of its own: thousands would only fill the memory
+
 
 def option(*names: str, help: str, twin: bool = True, **more: Any) -> Any:
     """A typer option with its environment twin, named after its first long name."""
@@ -31,7 +33,7 @@ Precision = Annotated[
     str, option("--precision", help="auto, fp32 or bf16; auto at fit: bf16 where the machine is faster in it.")
 ]
 BatchSize = Annotated[int, option("--batch-size", min=0, help="Images a batch; 0: the engine's own choice.")]
-Workers = Annotated[int, option("--workers", min=0, help="Threads; 0: one a core.")]
+Workers = Annotated[int, option("--workers", min=0, max=MOST_WORKERS, help="Threads; 0: one a core.")]
 Offline = Annotated[bool, option("--offline", help="Never touch the network.")]
 Weights = Annotated[
     Path | None, option("--weights", help="Checkpoint of the backbone; only the layers used need be in it.")
@@ -66,4 +68,6 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def stdin_lines(inputs: list[str]) -> Any:
     """The lines of standard input where an input is `-`, else None. Names need not be UTF-8."""
-    return map(os.fsdecode, sys.stdin.buffer) if "-" in inputs else None
+    if "-" not in inputs or sys.stdin is None:  # None: closed, as by <&-
+        return None
+    return map(os.fsdecode, sys.stdin.buffer)

@@ -14,7 +14,7 @@ _NAMED = 5  # unreadable images that are named on the terminal; results.jsonl ha
 
 
 def score(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Images: files, folders, globs, or -.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Images: files, folders, globs, or -.")],
     out: Annotated[Path, o.option("--out", "-o", help="Folder for the results.")],
     model: o.Model = Path("model.h5"),
     masks: Annotated[str, o.option("--masks", help="Masks to write: ng (NG and CHECK), all or none.")] = "ng",

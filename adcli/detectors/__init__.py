@@ -107,6 +107,23 @@ DETECTORS: dict[str, Method] = {
 }
 
 
+def check_shapes(features: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], ...]) -> None:
+    """Raises ValueError for a batch whose layers are not those that were announced or learnt."""
+    found = tuple(tuple(layer.shape[1:]) for layer in features)
+    if found != shapes:
+        raise ValueError(f"the features have the shapes (C, h, w) {found}, where {shapes} are expected")
+
+
+def check_finite(values: Tensor) -> None:
+    """Raises UsageError where what was learnt from good images is no number."""
+    extremes = values.aminmax()  # carries NaN on, and needs no copy of what may be the largest array there is
+    if not (extremes.min.isfinite() and extremes.max.isfinite()):
+        raise UsageError(
+            "the features of the good images hold NaN, infinity or numbers too large for float32: the weights do not "
+            "fit this backbone"
+        )
+
+
 def find_method(name: str) -> Method:
     """The method of that name. Raises UsageError, naming near misses."""
     if name in DETECTORS:

@@ -68,8 +68,8 @@ class _Cloud:
         self.nearest = torch.full((len(points),), torch.inf, dtype=torch.float64, device=points.device)
         # Distances do not change with the origin; about the mean the norms, and with them float32's errors, are small.
         self._centred = points - points.mean(0)
-        self._squares = self._centred.double().square().sum(1)
-        self._norms = self._squares.sqrt()
+        self._norms = torch.linalg.vector_norm(self._centred, dim=1, dtype=torch.float64)
+        self._squares = self._norms.square()
         self._workers = cores() if points.device.type == "cpu" else 1
 
     def add_centres(self, fresh: list[int]) -> None:

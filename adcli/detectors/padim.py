@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import PatchScores, Scorer
+from adcli.detectors import PatchScores, Scorer, check_finite
 from adcli.detectors.reduction import Reduction, learn_reduction
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adcli.backbones import Backbone
     from adcli.detectors import Features
 
-_BLOCK_BYTES = 256 << 20  # of whitener worked on at a time
+_BLOCK_BYTES = 32 << 20  # of whitener worked on at a time
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,16 @@ class PaDiM:
 
 
 def _check(params: PaDiMParams, features: Features) -> None:
-    if features.n_images < 2:
-        raise UsageError(f"padim needs at least 2 good images to learn from, and got {features.n_images}")
+    _check_count(features.n_images)
     if params.upsample not in ("nearest", "bilinear"):
         raise UsageError(f"upsample={params.upsample} is not known: write nearest or bilinear")
     if not params.epsilon > 0:
         raise UsageError(f"epsilon={params.epsilon:g} leaves the covariance singular: give a positive number")
+
+
+def _check_count(n_images: int) -> None:
+    if n_images < 2:
+        raise UsageError(f"padim needs at least 2 good images to learn from, and got {n_images}")
 
 
 def _moments(features: Features, reduction: Reduction, upsample: str) -> tuple[int, torch.Tensor, torch.Tensor]:
@@ -105,8 +109,6 @@ def _moments(features: Features, reduction: Reduction, upsample: str) -> tuple[i
     Residuals are taken from the first batch's mean, which lies close to the final one: sums of their products lose
     nothing to cancellation, and float32 suffices.
     """
-    import torch
-
     count, shift, sums, scatter = 0, None, None, None
     reduce = None
     for batch in features:
@@ -122,13 +124,14 @@ def _moments(features: Features, reduction: Reduction, upsample: str) -> tuple[i
         sums += vectors.sum(1)
         scatter.baddbmm_(vectors.mT, vectors)
         count += vectors.shape[1]
+    _check_count(count)  # images that turned out unreadable are missing
     offset = sums / count
     for start, stop in _blocks(scatter):  # by blocks: the outer products of all positions would double the memory
         part = offset[start:stop]
         scatter[start:stop].baddbmm_(part.unsqueeze(2), part.unsqueeze(1), alpha=-count)
     mean = shift.squeeze(1) + offset
-    if not torch.isfinite(mean).all():
-        raise UsageError("the features of the good images hold NaN or infinity: the weights do not fit this backbone")
+    check_finite(mean)
+    check_finite(scatter.diagonal(dim1=1, dim2=2))
     return count, mean, scatter
 
 

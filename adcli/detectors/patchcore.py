@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import PatchScores, Scorer
+from adcli.detectors import PatchScores, Scorer, check_finite, check_shapes
 from adcli.detectors.coreset import greedy_coreset
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -69,15 +69,16 @@ class PatchCore:
         patches = None
         filled = 0
         for batch in features:
+            check_shapes(batch, features.shapes)
             embedded = embed(batch, params.dims)
             if patches is None:
                 patches = embedded.new_empty(features.n_images * height * width, dims)
             patches[filled : filled + len(embedded)] = embedded
             filled += len(embedded)
-        if not torch.isfinite(patches).all():
-            raise UsageError(
-                "the features of the good images hold NaN or infinity: the weights do not fit this backbone"
-            )
+        if patches is None:
+            raise UsageError("patchcore has no good images to learn from")
+        patches = patches[:filled]  # images that turned out unreadable are missing
+        check_finite(patches)
         size = max(1, int(params.coreset * len(patches)))
         first = int(rng.integers(len(patches)))
         if size == len(patches):
@@ -101,6 +102,7 @@ class PatchCore:
         neighbours = min(self.params.neighbours, len(bank))
 
         def score(features: tuple[torch.Tensor, ...]) -> PatchScores:
+            check_shapes(features, self.shapes)
             queries = embed(features, self.params.dims)  # (N h w, D)
             nearest = _nearest(queries, bank, halves)
             # The product form picks the neighbour; the distance itself is taken directly, exact also where it is 0.

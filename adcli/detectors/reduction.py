@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adcli.detectors import check_finite, check_shapes
 from adcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Reducer:
     def __init__(self, reduction: Reduction, shapes: tuple[tuple[int, int, int], ...], upsample: str, device: Any):
         import torch
 
+        self.shapes = shapes
         self.grid = shapes[0][1:]
         self.upsample = upsample
         edges = np.cumsum([0, *(channels for channels, _, _ in shapes)])
@@ -67,6 +69,7 @@ class Reducer:
         """Features (N, C_l, h_l, w_l) to vectors (P, N, D) float32, P = h x w positions of the first layer's grid."""
         import torch
 
+        check_shapes(features, self.shapes)
         if self.picks is not None:
             parts = [self._enlarge(f.index_select(1, p)) for f, p in zip(features, self.picks, strict=True) if len(p)]
             reduced = torch.cat(parts, dim=1)
@@ -126,7 +129,10 @@ def _principal_axes(features: Features, total: int, dims: int, upsample: str) ->
         scatter += (vectors.T @ vectors).double().cpu()
         sums += vectors.sum(0).double().cpu()
         count += len(vectors)
+    if count == 0:
+        raise UsageError("there are no good images to learn from")
     covariance = scatter / count - torch.outer(sums, sums) / count**2
+    check_finite(covariance)
     _, axes = torch.linalg.eigh(covariance)
     axes = axes.flip(1)[:, :dims].numpy()
     # An eigenvector's sign is arbitrary: the largest entry is made positive, so that equal data give equal bytes.

@@ -25,7 +25,7 @@ LINES = "results.jsonl"
 TABLE = "results.csv"
 RUN = "run.json"
 _PENDING = ".adcli-run.json"
-_LOCK = ".adcli.lock"
+LOCK = ".adcli.lock"
 _GROUP = 16  # images whose files go to the disk together
 
 COLUMNS = (
@@ -68,12 +68,13 @@ class ResultsFolder:
         self._force = force
         self._staging = Staging()
         self._lines: list[bytes] = []
+        self._files: list[str] = []  # pictures of this run, in the order of the images
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> ResultsFolder:
         with faults("create the folder", self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        self._stack.enter_context(hold(self.out / _LOCK))
+        self._stack.enter_context(hold(self.out / LOCK))
         try:
             remove_leftovers(self.out)
             self._begin()
@@ -109,11 +110,19 @@ class ResultsFolder:
             with faults("write", path), path.open("r+b") as file:
                 file.truncate(kept)
                 os.fsync(file.fileno())
+        if self._resume:  # an image that has become good since must not keep its mask
+            self._remove(self._pictures(self.inputs[count:]))
+        self._files = self._pictures(self.inputs[:count])
 
     def add(self, record: dict[str, Any], pictures: Iterable[tuple[str, bytes]]) -> None:
         """Takes one image's record and its pictures, (relative path, bytes)."""
-        for relative, data in pictures:
-            self._staging.stage(self.out / relative, data)
+        try:
+            for relative, data in pictures:
+                self._staging.stage(self.out / relative, data)
+                self._files.append(relative)
+        except BaseException:
+            self._lines.clear()  # with one picture all that wait are discarded: their images are not done
+            raise
         self._lines.append(_json(record))
         self.counts[record["verdict"]] += 1
         if len(self._lines) >= _GROUP:
@@ -126,8 +135,8 @@ class ResultsFolder:
         if not path.exists():
             write_whole(path, b"")
         write_whole(self.out / TABLE, _table(_read_lines(path)))
-        write_whole(self.out / RUN, _json(record | {"files": self._pictures(self.inputs)}, indent=2))
-        (self.out / _PENDING).unlink(missing_ok=True)
+        write_whole(self.out / RUN, _json(record | {"files": self._files}, indent=2))
+        self._remove([_PENDING])
 
     def _begin(self) -> None:
         pending, over = self.out / _PENDING, self.out / RUN
@@ -139,7 +148,7 @@ class ResultsFolder:
                 raise UsageError(
                     f"{self.out} holds an unfinished run: continue it with --resume, or start over with --force"
                 )
-        elif over.exists() and self._resume:
+        elif self._resume and over.exists() and (self.out / LINES).exists():
             self.finished = True
             return
         self._clear()
@@ -154,20 +163,29 @@ class ResultsFolder:
                     f"{self.out} was begun with another {key} ({value}, now {now}): resume with the same, or start "
                     "over with --force"
                 )
+        if not {given for given, _ in begun["inputs"]} & {given for given, _ in self.inputs}:
+            raise UsageError(
+                f"{self.out} was begun with other images ({begun['inputs'][0][0]} for one): resume with the same, from "
+                "the same folder, or start over with --force"
+            )
         # The first run's list counts, also where files came since.
         self.inputs[:] = [(given, stem) for given, stem in begun["inputs"]]
 
     def _clear(self) -> None:
-        """Removes what an earlier run listed as its own, and nothing else."""
+        """Removes what an earlier run listed as its own, and nothing else.
+
+        The lines go first and the run's record last: killed in between, the folder neither counts as finished, nor
+        are pictures that are gone taken for done.
+        """
         listed: list[str] = []
         if (self.out / _PENDING).exists():
             listed = self._pictures(_read_json(self.out / _PENDING).get("inputs", []))
         elif (self.out / RUN).exists():
             listed = _read_json(self.out / RUN).get("files", [])
-        for relative in listed:
-            with faults("remove", self.out / relative):
-                (self.out / relative).unlink(missing_ok=True)
-        for name in (RUN, TABLE, LINES):  # the run's record first: a half-cleared folder is no finished run
+        self._remove([LINES, *filter(_is_picture, listed), TABLE, RUN])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
             with faults("remove", self.out / name):
                 (self.out / name).unlink(missing_ok=True)
 
@@ -177,14 +195,14 @@ class ResultsFolder:
         return [name for name in names if (self.out / name).is_file()]
 
     def _flush(self) -> None:
+        lines, self._lines = self._lines, []  # gone with their pictures, should the commit fail
         self._staging.commit()
-        if self._lines:
+        if lines:
             path = self.out / LINES
-            with faults("write", path), path.open("ab", buffering=0) as file:
-                for line in self._lines:
-                    file.write(line)
+            with faults("write", path), path.open("ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
                 os.fsync(file.fileno())
-            self._lines.clear()
 
 
 def picture_names(stem: str) -> tuple[str, str, str]:
@@ -194,11 +212,23 @@ def picture_names(stem: str) -> tuple[str, str, str]:
 
 def picture_stems(relatives: Sequence[PurePosixPath]) -> list[str]:
     """A stem for each image: its relative path without the suffix, which is kept where two images would collide."""
-    bare = [str(path.with_suffix("")) for path in relatives]
-    seen = Counter(os.path.normcase(stem) for stem in bare)
-    return [
-        stem if seen[os.path.normcase(stem)] == 1 else str(path) for stem, path in zip(bare, relatives, strict=True)
-    ]
+    stems = [str(path.with_suffix("")) for path in relatives]
+    while True:
+        seen = Counter(map(os.path.normcase, stems))
+        # Again where one that was kept is another's without its suffix: a.png and a.jpg beside a.png.bmp.
+        kept = [
+            stem if seen[os.path.normcase(stem)] == 1 else str(path)
+            for stem, path in zip(stems, relatives, strict=True)
+        ]
+        if kept == stems:
+            return stems
+        stems = kept
+
+
+def _is_picture(name: str) -> bool:
+    """Whether a listed name is one that a run writes: a list from elsewhere must not remove files elsewhere."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and parts[0] in ("masks", "overlays", "maps") and ".." not in parts
 
 
 def _json(value: Any, indent: int | None = None) -> bytes:

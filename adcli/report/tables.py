@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adcli.files import write_whole
+from adcli.report.text import plain, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +61,7 @@ def fit_summary(fitted: Fitted, path: Path) -> str:
     held = f", held out {fitted.calibrated.n}" if fitted.calibrated else ", held out none: no threshold yet"
     height, width = spec.image_size
     return (
-        f"{path}: {spec.method} on {spec.backbone} ({', '.join(spec.layers)}) at {height}x{width}, "
+        f"{printable(str(path))}: {spec.method} on {spec.backbone} ({', '.join(spec.layers)}) at {height}x{width}, "
         f"learnt from {fitted.learnt} images{held}"
     )
 
@@ -88,7 +89,7 @@ def calibration_tables(calibrated: Calibrated) -> list[Table | str]:
     """Suspects first, then every estimator side by side, then what the one in force promises."""
     suspects = _table("Highest held-out scores: look at these first", ["image", "score", "threshold without it"])
     for (given, score), without in zip(calibrated.suspects, [*calibrated.without_suspects, math.nan], strict=False):
-        suspects.add_row(given, number(score, 6), number(without, 6))
+        _add_row(suspects, given, number(score, 6), number(without, 6))
     estimates = _table(
         f"Thresholds from {calibrated.n} held-out good images",
         ["", "rule", "threshold", "rejected", "false rejects, 95 % bounds", "promise"],
@@ -99,7 +100,7 @@ def calibration_tables(calibrated: Calibrated) -> list[Table | str]:
         listed = [in_force, *listed]
     for estimate in listed:
         mark = ">" if estimate.rule == in_force.rule else ""
-        estimates.add_row(mark, *_estimate_cells(estimate))
+        _add_row(estimates, mark, *_estimate_cells(estimate))
     lines = [f"NG above {in_force.threshold:.8g} ({in_force.rule}): {in_force.guarantee}"]
     if calibrated.check:
         lines.append(
@@ -153,7 +154,7 @@ def score_table(scored: Scored) -> Table:
     """A run's totals."""
     table = _table(f"{scored.images} images in {scored.out}", ["OK", "CHECK", "NG", "ERROR", "seconds"])
     seconds = "finished before" if scored.already_finished else f"{scored.seconds:.1f}"
-    table.add_row(*(str(scored.counts[verdict]) for verdict in ("OK", "CHECK", "NG", "ERROR")), seconds)
+    _add_row(table, *(str(scored.counts[verdict]) for verdict in ("OK", "CHECK", "NG", "ERROR")), seconds)
     return table
 
 
@@ -181,14 +182,9 @@ def eval_tables(evaluated: Evaluated) -> list[Table]:
         for row in evaluated.rows:
             cells = [_with_interval(row, key) for key in columns]
             regions = "-" if row["regions"] is None else str(row["regions"])
-            table.add_row(
-                row["group"],
-                str(row["good"]),
-                str(row["defective"]),
-                regions,
-                *cells,
-                end_section=row is evaluated.rows[-2] if len(evaluated.rows) > 1 else False,
-            )
+            _add_row(table, row["group"], str(row["good"]), str(row["defective"]), regions, *cells)
+            if len(evaluated.rows) > 1 and row is evaluated.rows[-2]:
+                table.add_section()
         tables.append(table)
     return tables
 
@@ -239,23 +235,12 @@ def write_evaluation(evaluated: Evaluated, out: Path) -> None:
     write_whole(out / "scores.csv", text.getvalue().encode(errors="backslashreplace"))
 
 
-def plain(value: Any) -> Any:
-    """The value with NaN and infinities as None, as JSON has neither."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
-
-
 def key_values(title: str, pairs: Iterable[tuple[str, str]]) -> Table:
     """Two columns, for `info` and `doctor`."""
     table = _table(title, ["", ""])
     table.show_header = False
     for name, value in pairs:
-        table.add_row(name, value)
+        _add_row(table, name, value)
     return table
 
 
@@ -263,7 +248,7 @@ def rows_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) ->
     """Any rows of text."""
     table = _table(title, columns)
     for row in rows:
-        table.add_row(*row)
+        _add_row(table, *row)
     return table
 
 
@@ -272,10 +257,17 @@ def _table(title: str, columns: list[str]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    name = Text(printable(title), style="bold", no_wrap=True, overflow="ignore")  # a path must stay in one piece
+    table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for name in columns:
         table.add_column(Text(name), overflow="fold")
     return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    from rich.text import Text
+
+    table.add_row(*(Text(printable(cell)) for cell in cells))
 
 
 def _estimate_cells(estimate: Estimate) -> list[str]:
@@ -308,4 +300,4 @@ def _span(low: int, high: int) -> str:
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(printable(cell).replace("|", "\\|") for cell in cells) + " |"

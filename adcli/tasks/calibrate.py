@@ -80,12 +80,16 @@ def calibrate(
     """Replaces the calibration in a model file.
 
     Raises:
-        UsageError: an image is one the model learnt from, or the minimum area is larger than an image.
+        UsageError: there is no model, an image is one that it learnt from, the rule makes no sense, or the minimum
+            area is larger than an image.
         GateFailed: there are too few images for the rate that is asked for.
         ModelFileError: the file is no model, or damaged.
         Busy: another run holds the model.
     """
     rule, machine = rule or Rule(), machine or Machine()
+    check_rule(rule, len(images))
+    if not path.exists():
+        load(path)  # refuses, before a folder is made for its lock
     with hold(path.with_name(path.name + ".lock")):
         model = load(path).model
         _refuse_learnt(model, images, machine.threads, progress)
@@ -163,6 +167,11 @@ def _measure(model: Model, image: FoundImage, mapped: Mapped) -> _HeldOut:
     sketch = np.quantile(mapped.score_map[::2, ::2], _SKETCH).astype(np.float32)
     footprint_px = math.ceil(model.footprint * width * height)
     return _HeldOut(image.given, mapped.image.sha256, score, sketch, area, footprint_px)
+
+
+def check_rule(rule: Rule, n: int) -> None:
+    """Refuses what no `n` held-out images can give, before the time to learn and to score is spent."""
+    _estimate(np.zeros(n), rule)
 
 
 def _estimate(scores: np.ndarray, rule: Rule) -> tuple[Estimate, Estimate | None]:

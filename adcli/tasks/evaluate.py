@@ -54,8 +54,6 @@ class _Outcome:
     method_score: float | None
     verdict: Verdict | None
     overlap: ImageOverlap | None
-    score_map: np.ndarray | None  # (H, W) at the mask's size; dropped once it is spooled
-    mask: np.ndarray | None
 
 
 def evaluate(
@@ -73,7 +71,7 @@ def evaluate(
     oracle. Without a threshold in the model, the metrics that need one are NaN.
 
     Raises:
-        UsageError: a mask does not fit its image, or no image could be read.
+        UsageError: a mask is damaged or does not fit its image, or no image could be read.
     """
     machine = machine or Machine()
     stored = load(model_path)
@@ -93,11 +91,10 @@ def evaluate(
             if isinstance(outcome, UnreadableImage):
                 unreadable.append((str(image.path), str(outcome)))
             else:
+                judged, score_map, mask = outcome
                 if has_masks:
-                    spool.add(outcome.score_map, outcome.mask, image.group)
-                object.__setattr__(outcome, "score_map", None)
-                object.__setattr__(outcome, "mask", None)
-                outcomes.append(outcome)
+                    spool.add(score_map, mask, image.group)
+                outcomes.append(judged)
             progress("scoring", number, len(dataset))
         if not outcomes:
             raise UsageError(f"none of the {len(dataset)} images could be read; the first: {unreadable[0][1]}")
@@ -127,9 +124,13 @@ def evaluate(
     return Evaluated(rows, notes, listed, unreadable, stored.sha256, calibrated)
 
 
-def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> _Outcome:
+def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[_Outcome, np.ndarray, np.ndarray | None]:
+    """One image's outcome, and its map and mask (H, W) at the mask's size."""
     height, width = mapped.score_map.shape
-    mask = None if image.mask is None else read_mask(image.mask, (height, width))
+    try:
+        mask = None if image.mask is None else read_mask(image.mask, (height, width))
+    except UnreadableImage as error:  # not the image's fault: without its mask the image has no truth
+        raise UsageError(f"the mask of {image.path} cannot be used: {error}") from error
     if model.calibration is None:
         area = model.min_area.pixels(width, height, model.pixel_pitch)
         score, verdict, ng_mask = area_score(mapped.score_map, area), None, None
@@ -146,7 +147,8 @@ def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> _Outcome:
         if ng_mask.shape != size:
             ng_mask = to_size(ng_mask.astype(np.float32), size) > 0.5
         overlap = image_overlap(ng_mask, np.zeros(size, bool) if mask is None else mask)
-    return _Outcome(image, mapped.image.sha256, score, mapped.method_score, verdict, overlap, score_map, mask)
+    outcome = _Outcome(image, mapped.image.sha256, score, mapped.method_score, verdict, overlap)
+    return outcome, score_map, mask
 
 
 def _row(members: list[_Outcome], pixels: PixelRow | None, model: Model, rng: np.random.Generator) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from adcli.backbones import find_backbone
 from adcli.detectors import Method, find_method, parse_params
-from adcli.errors import AdcliError, EnvironmentFault, UnreadableImage, UsageError
+from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
 from adcli.files import hold
 from adcli.finding import FoundImage
 from adcli.images import digest_image, prepare, read_image
@@ -20,8 +21,8 @@ from adcli.model import Model, Provenance, Spec, digest_rows
 from adcli.parallel import batches, stream
 from adcli.regions import MinArea
 from adcli.store import save
-from adcli.tasks.calibrate import Calibrated, Rule, calibrate_model
-from adcli.tasks.mapping import Machine, Mapper, check_engine
+from adcli.tasks.calibrate import Calibrated, Rule, calibrate_model, check_rule
+from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory
 from adcli.types import Progress, no_progress
 from adcli.versions import library_versions
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SIGMA = 4.0  # of the map's smoothing, input pixels: PaDiM section 4.2, PatchCore section 4.2
 LEAST_HELD_OUT = 5
+_LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
 _LEAST_LEARNT = 2
 _FIT_BATCH = 16
 
@@ -85,14 +87,21 @@ def fit(
         Busy: another run holds the model.
     """
     recipe, machine = recipe or Recipe(), machine or Machine()
-    if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists: name another with --model, or overwrite it with --force")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name the model's file with --model")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} to write the model to")
+    _refuse_overwriting(path, overwrite)
     with hold(path.with_name(path.name + ".lock")):
+        _refuse_overwriting(path, overwrite)  # another run may have written it while this one waited
         fitted = _fit(images, recipe, rule or Rule(), machine, progress)
         save(fitted.model, path)
     return fitted
+
+
+def _refuse_overwriting(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists: name another with --model, or overwrite it with --force")
 
 
 def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Machine, progress: Progress) -> Fitted:
@@ -102,13 +111,21 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
     check_engine(machine.engine)
     digests, unreadable = _identify(images, machine.threads, progress)
     learn, held_out = split(list(digests.items()), recipe.holdout)
+    if held_out:
+        check_rule(rule, len({digest for _, digest in held_out}))
     extractor, engine = _open_backbone(recipe, method, machine, progress)
     features = ImageFeatures([image for image, _ in learn], engine, extractor, recipe, machine.threads, progress)
     rng = np.random.default_rng(recipe.seed)
     try:
         detector = method.detector().fit(features, params, rng, progress)
-    except (MemoryError, RuntimeError) as error:
-        raise _out_of_memory(error, recipe) from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EnvironmentFault(
+            f"the memory is too small to fit {recipe.method} at this size: lower --image-size, "
+            + ("-p coreset" if recipe.method == "patchcore" else "-p dims")
+            + ", or the number of images"
+        ) from error
     unreadable += features.unreadable
     left_out = {image.given for image, _ in unreadable}
     learnt = [digest for image, digest in learn if image.given not in left_out]
@@ -143,7 +160,7 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
         unreadable += calibrated.unreadable
         if calibrated.n < LEAST_HELD_OUT:
             notes.append(f"only {calibrated.n} held-out images could be read: the threshold stands on little")
-    listed = [(image.given, reason) for image, reason in unreadable]
+    listed = [(image.given, str(reason)) for image, reason in unreadable]
     return Fitted(model, len(learnt), calibrated, listed, notes, engine.precision, str(engine.device))
 
 
@@ -151,19 +168,20 @@ def split(
     digests: list[tuple[FoundImage, str]], share: float
 ) -> tuple[list[tuple[FoundImage, str]], list[tuple[FoundImage, str]]]:
     """Images to learn from and images to hold out, by content: an image is held out when its sha256, as a fraction of
-    2^256, is below `share`, and the five lowest are in any case. Adding files moves none of the others.
+    2^256, is below `share`; adding files then moves none of the others. Where that holds fewer than five out, it is the
+    five lowest.
 
     Raises:
         UsageError: when fewer than two would be left to learn from.
     """
-    if share == 0:
-        if len(digests) < _LEAST_LEARNT:
-            raise UsageError(f"{len(digests)} good image is too little to learn from: give at least {_LEAST_LEARNT}")
-        return digests, []
     ranked = sorted({digest for _, digest in digests})
+    if share == 0:
+        if len(ranked) < _LEAST_LEARNT:
+            raise UsageError(f"{len(ranked)} good image is too little to learn from: give at least {_LEAST_LEARNT}")
+        return digests, []
     held = {digest for digest in ranked if int(digest, 16) / 2**256 < share} | set(ranked[:LEAST_HELD_OUT])
     learn = [pair for pair in digests if pair[1] not in held]
-    if len(learn) < _LEAST_LEARNT:
+    if len(ranked) - len(held) < _LEAST_LEARNT:
         raise UsageError(
             f"{len(ranked)} different good images are too few to hold out {len(held)} and learn from the rest: give at "
             f"least {LEAST_HELD_OUT + _LEAST_LEARNT}, or learn from all with --holdout 0 and calibrate on others later"
@@ -204,6 +222,12 @@ class ImageFeatures:
             if features is not None:
                 yield features
             self._progress("learning from images", done, self.n_images)
+        readable = self.n_images - len(self.unreadable)
+        if readable < _LEAST_LEARNT:  # no detector has to know what an undecodable image is
+            raise UsageError(
+                f"{readable} of the {self.n_images} images to learn from can be read; the first that cannot: "
+                f"{self.unreadable[0][1]}"
+            )
 
     def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], tuple[torch.Tensor, ...] | None]:
         pixels, faults = [], []
@@ -218,10 +242,17 @@ class ImageFeatures:
 def _check(recipe: Recipe) -> None:
     if not 0 <= recipe.holdout < 1:
         raise UsageError(f"a hold-out of {recipe.holdout:g} is no share: give 0 to below 1, such as 0.2")
-    if min(recipe.image_size) < 32:
-        raise UsageError(f"an image size of {recipe.image_size[0]}x{recipe.image_size[1]} is too small: at least 32")
-    if recipe.white_level is not None and not recipe.white_level > 0:
-        raise UsageError(f"a white level of {recipe.white_level:g} is not positive")
+    if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in recipe.image_size):
+        raise UsageError(
+            f"an image size of {recipe.image_size[0]}x{recipe.image_size[1]} is not possible: give {_LEAST_SIDE} to "
+            f"{_MOST_SIDE} a side"
+        )
+    if recipe.white_level is not None and not 0 < recipe.white_level < math.inf:
+        raise UsageError(f"a white level of {recipe.white_level:g} is none: give the sensor's, such as 4095")
+    if not 0 <= recipe.seed < 2**63:
+        raise UsageError(f"a seed of {recipe.seed} is not possible: give 0 to 2^63 - 1")
+    if recipe.min_area is not None:
+        recipe.min_area.pixels(1, 1, recipe.pixel_pitch)  # refuses mm2 without the size of a pixel
 
 
 def _identify(
@@ -267,19 +298,6 @@ def _open_backbone(recipe: Recipe, method: Method, machine: Machine, progress: P
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "fp32"
     return extractor, TorchEngine(extractor, device, precision, machine.batch_size)
-
-
-def _out_of_memory(error: Exception, recipe: Recipe) -> AdcliError:
-    """The sentence for an allocation that failed; other errors stay what they are."""
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error):
-        return EnvironmentFault(
-            f"the memory is too small to fit {recipe.method} at this size: lower --image-size, "
-            + ("-p coreset" if recipe.method == "patchcore" else "-p dims")
-            + ", or the number of images"
-        )
-    raise error
 
 
 def _provenance(learnt: list[str], unreadable: int, state: dict[str, np.ndarray]) -> Provenance:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import cv2
 import numpy as np
 
 from adcli.errors import EnvironmentFault, ModelFileError, UnreadableImage, UsageError
@@ -84,7 +85,15 @@ class Mapper:
         """finish(source, map or reason) for every image, in order; `finish` runs on the worker threads."""
 
         def work(chunk: list[Source]) -> list[Result]:
-            return [finish(source, outcome) for source, outcome in zip(chunk, self._map(chunk), strict=True)]
+            try:
+                return [finish(source, outcome) for source, outcome in zip(chunk, self._map(chunk), strict=True)]
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise EnvironmentFault(
+                    f"the memory is too small for {len(chunk)} images at a time, {chunk[0].path} the first: lower "
+                    "--batch-size and --workers"
+                ) from error
 
         for results in stream(batches(sources, self._scorer.batch), work, self._threads):
             yield from results
@@ -121,6 +130,17 @@ class Mapper:
                 outcomes[number] = Mapped(image, score_map, own, 1000 * seconds)
                 at += 1
         return outcomes
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed. On a CPU torch has no class of its own for it, only a text."""
+    import torch
+
+    return (
+        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    )
 
 
 def check_engine(name: str) -> None:

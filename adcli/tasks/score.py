@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from adcli.errors import ModelFileError, UnreadableImage, UsageError
+from adcli.errors import EnvironmentFault, ModelFileError, UnreadableImage, UsageError
 from adcli.finding import FoundImage
-from adcli.images import digest_image
+from adcli.images import digest_image, read_image
 from adcli.model import Calibration, Model
 from adcli.parallel import cores, stream
 from adcli.report.overlays import LONGEST_JPEG, draw_overlay, encode_jpeg
@@ -91,14 +91,14 @@ def score(
     stems = picture_stems([image.relative for image in images])
     inputs = [(image.given, stem) for image, stem in zip(images, stems, strict=True)]
     by_name = {image.given: image for image in images}
-    configuration = {"model": stored.sha256, "outputs": asdict(outputs)}
+    mapper = Mapper(stored.model, machine)  # before the folder: a device that is not there must not cost its results
+    configuration = {"model": stored.sha256, "outputs": asdict(outputs), "precision": mapper.precision}
     with ResultsFolder(out, configuration, inputs, resume=resume, force=force) as folder:
         if folder.finished:
             return _finished(folder, stored, fail_on)
         known = [by_name.get(given) or FoundImage(Path(given), given, PurePosixPath(stem)) for given, stem in inputs]
         done = _unchanged(folder, known)
         folder.keep(done)
-        mapper = Mapper(stored.model, machine)
         unreadable = [(record["image"], record["reason"]) for record in folder.done() if record["verdict"] == "ERROR"]
         jobs = [_Job(image, stem) for image, (_, stem) in zip(known, inputs, strict=True)][done:]
         finish = partial(_finish, model=stored.model, calibration=calibration, outputs=outputs)
@@ -119,8 +119,12 @@ def check_weights(model: Model, path: Path) -> None:
     from adcli.backbones.extractor import build_extractor
     from adcli.backbones.weights import read_checkpoint, state_digest
 
-    given = build_extractor(model.spec.backbone, model.spec.layers, read_checkpoint(path), model.spec.seed).state()
-    if state_digest(given) != model.provenance.weights_digest:
+    spec, state = model.spec, read_checkpoint(path)
+    try:
+        given = state_digest(build_extractor(spec.backbone, spec.layers, state, spec.seed).state())
+    except EnvironmentFault:  # another network's
+        given = None
+    if given != model.provenance.weights_digest:
         raise ModelFileError(
             f"the model was made with other weights than {path}: leave --weights out, the model carries its own"
         )
@@ -232,9 +236,11 @@ def _unchanged(folder: ResultsFolder, images: Sequence[FoundImage]) -> int:
         if record["image"] != image.given:
             return False
         try:
-            return record["sha256"] == digest_image(image.path)
-        except UnreadableImage:
-            return record["verdict"] == Verdict.ERROR.value
+            if record["sha256"] is None:  # what could not be decoded shows only by decoding it again
+                read_image(image.path)
+            return digest_image(image.path) == record["sha256"]
+        except UnreadableImage as error:
+            return record["reason"] == str(error)
 
     count = 0
     for is_same in stream(zip(records, images, strict=False), same, cores()):

@@ -1,0 +1,197 @@
+"""Writes what the documentation takes from the code: tables in docs/*.md, and completions/*.
+
+    python docs/generate.py
+
+A page keeps its prose; only what stands between `<!-- generated:NAME -->` and `<!-- /generated:NAME -->` is replaced.
+Run it after any change to a verb, an option or a method's parameters; tests/test_docs.py fails until it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from adcli import thresholds
+from adcli.cli.app import app
+from adcli.detectors import DETECTORS
+
+ROOT = Path(__file__).resolve().parents[1]
+SHELLS = {"bash": "adcli.bash", "zsh": "_adcli", "fish": "adcli.fish"}
+_BLOCK = re.compile(r"(<!-- generated:([\w-]+) -->\n).*?(<!-- /generated:\2 -->)", re.S)
+
+
+def wanted() -> dict[Path, str]:
+    """Every generated file and what it should hold."""
+    pages = {}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        pages[page] = _BLOCK.sub(lambda found: f"{found[1]}{_block(found[2])}\n{found[3]}", page.read_text("utf-8"))
+    return pages | {ROOT / "completions" / file: completion(shell) for shell, file in SHELLS.items()}
+
+
+def _block(name: str) -> str:
+    subject, _, table = name.rpartition("-")
+    if table == "parameters":
+        return parameters_table(subject)
+    tables = {
+        "verbs": verbs_section,
+        "images-needed": needed_table,
+        "area-rule": area_rule_table,
+        "padim-cost": padim_cost,
+        "patchcore-cost": patchcore_cost,
+    }
+    return tables[name]()
+
+
+# Verbs
+
+
+def verbs(group: Any = None, path: str = "adcli") -> Iterator[tuple[str, Any]]:
+    """(`adcli weights pull`, its command) for every verb, in the order of the help page."""
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        if hasattr(command, "commands"):
+            yield from verbs(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def verbs_section() -> str:
+    """Every verb with its own options, and the options that several share in one table before them."""
+    uses = Counter(_row(option) for _, command in verbs() for option in _options(command))
+    shared = {row for row, count in uses.items() if count > 1}
+    parts = [
+        "## Options that several verbs have",
+        _table(["option", "environment", "default", "meaning"], (row for row in uses if row in shared)),
+    ]
+    for path, command in verbs():
+        arguments = [parameter for parameter in command.params if not parameter.opts[0].startswith("-")]
+        summary, _, examples = command.help.partition("\b\n")
+        title = " ".join([path, *(argument.metavar for argument in arguments)])
+        parts += [f"## {title}", " ".join(summary.split()), f"```sh\n{textwrap.dedent(examples).strip()}\n```"]
+        parts += [f"`{argument.metavar}`: {argument.help}" for argument in arguments]
+        rows = [_row(option) for option in _options(command)]
+        if own := [row for row in rows if row not in shared]:
+            parts.append(_table(["option", "environment", "default", "meaning"], own))
+        if common := [row[0].rpartition(", ")[2] for row in rows if row in shared]:
+            parts.append(f"And of those above: {', '.join(common)}.")
+    return "\n\n".join(parts)
+
+
+def _options(command: Any) -> list[Any]:
+    return [parameter for parameter in command.params if parameter.opts[0].startswith("--")]
+
+
+def _row(option: Any) -> tuple[str, str, str, str]:
+    names = sorted(option.opts, key=len)  # the short name first
+    silent = option.is_flag or option.default in (None, "", [])
+    default = "required" if option.required else "" if silent else f"`{option.default}`"
+    twin = f"`{option.envvar}`" if option.envvar else ""
+    return ", ".join(f"`{name}`" for name in names), twin, default, option.help
+
+
+def completion(shell: str) -> str:
+    """The script that `_ADCLI_COMPLETE=source_SHELL adcli` prints, `#compdef` on its first line as zsh wants it."""
+    call = [sys.executable, "-c", "from adcli.cli.app import app; app(prog_name='adcli')"]
+    environment = os.environ | {"_ADCLI_COMPLETE": f"source_{shell}"}
+    done = subprocess.run(call, env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip() + "\n"
+
+
+# Methods
+
+
+def parameters_table(name: str) -> str:
+    """What -p sets, from the fields of the method's parameters and the comments behind them."""
+    params = DETECTORS[name].detector().Params
+    comments = dict(re.findall(r"^    (\w+):.*?  # (.*)$", inspect.getsource(params), re.M))
+    rows = [(f"`{f.name}`", f"`{f.default}`", comments[f.name]) for f in dataclasses.fields(params)]
+    return _table(["parameter", "default", "meaning"], rows)
+
+
+def padim_bytes(patches: int, dims: int) -> int:
+    """Mean and packed triangular whitener of every position, float32."""
+    return 4 * patches * (dims + dims * (dims + 1) // 2)
+
+
+def patchcore_bytes(rows: int, dims: int) -> int:
+    """The bank, float32."""
+    return 4 * rows * dims
+
+
+def padim_cost() -> str:
+    """What padim costs, by backbone and image size."""
+    rows = []
+    for backbone, size, dims in (("resnet18", 256, 100), ("resnet18", 512, 100), ("wide_resnet50_2", 256, 550)):
+        patches = (size // 4) ** 2  # layer1's grid
+        stored, dense = padim_bytes(patches, dims), 4 * patches * dims**2
+        rows.append([backbone, f"{size}", f"{patches}", f"{dims}", _bytes(stored), _bytes(dense), f"{dense / 4e9:.3g}"])
+    head = ["backbone", "image size", "P", "D", "in the file", "in memory", "10^9 multiply-adds an image"]
+    return _table(head, rows)
+
+
+def patchcore_cost() -> str:
+    """What patchcore costs, by backbone, image size and share kept."""
+    rows, images = [], 200
+    for backbone, size, dims, share in (
+        ("resnet18", 256, 384, 0.1),
+        ("resnet18", 256, 384, 0.01),
+        ("resnet18", 512, 384, 0.1),
+        ("wide_resnet50_2", 256, 1024, 0.1),
+    ):
+        patches = (size // 8) ** 2  # layer2's grid
+        bank, everything = int(share * images * patches), patchcore_bytes(images * patches, dims)
+        cost = [_bytes(patchcore_bytes(bank, dims)), _bytes(everything), f"{patches * bank * dims / 1e9:.3g}"]
+        rows.append([backbone, f"{size}", f"{share:g}", f"{patches}", f"{bank}", f"{dims}", *cost])
+    head = ["backbone", "image size", "coreset", "P", "M", "D", "in the file", "while fitting"]
+    return f"Learnt from {images} images:\n\n" + _table([*head, "10^9 multiply-adds an image"], rows)
+
+
+# Thresholds
+
+
+def needed_table() -> str:
+    """Held-out good images that each promise takes."""
+    rows = [
+        [f"{100 * rate:g} %", *(f"{thresholds.images_needed(rate, confidence)}" for confidence in (None, 0.95, 0.99))]
+        for rate in (0.1, 0.05, 0.02, 0.01, 0.001)
+    ]
+    return _table(["false rejects at most", "on average", "with 95 % confidence", "with 99 % confidence"], rows)
+
+
+def area_rule_table() -> str:
+    """What the area rule promises from n images."""
+    rows = []
+    for n in (5, 10, 20, 50, 100, 200, 500):
+        bound = thresholds.area_rule(np.arange(float(n))).rate_high
+        rows.append([f"{n}", f"{100 / (n + 1):.2g} %", f"{100 * bound:.2g} %"])
+    return _table(["n", "on average", "with 95 % confidence at most"], rows)
+
+
+def _table(head: list[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+
+
+def main() -> None:
+    for path, text in wanted().items():
+        path.write_text(text, encoding="utf-8", newline="\n")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

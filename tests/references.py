@@ -1,0 +1,155 @@
+"""The methods once more, from the papers' equations: float64, loops and plain inverses, nothing clever.
+
+Arrays have the letters of `adcli.types`. Features are a list of layers (N, C, h, w); vectors (N, P, D), P = h x w
+positions of the first layer's grid in reading order.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+from scipy import ndimage
+
+
+def nearest_plane(plane, size):
+    """(h, w) to another size: each output pixel takes the cell that its upper left corner lies in."""
+    height, width = size
+    out = np.empty(size)
+    for y in range(height):
+        for x in range(width):
+            out[y, x] = plane[y * plane.shape[0] // height, x * plane.shape[1] // width]
+    return out
+
+
+def bilinear_plane(plane, size):
+    """(h, w) to another size: pixel centres lie at halves, and beyond the outermost centres the border goes on."""
+    out = np.empty(size)
+    for y in range(size[0]):
+        row, below, down = _between(y, plane.shape[0], size[0])
+        for x in range(size[1]):
+            column, right, across = _between(x, plane.shape[1], size[1])
+            upper = (1 - across) * float(plane[row, column]) + across * float(plane[row, right])
+            lower = (1 - across) * float(plane[below, column]) + across * float(plane[below, right])
+            out[y, x] = (1 - down) * upper + down * lower
+    return out
+
+
+def _between(at, length, new_length):
+    """The two old pixels around the centre of a new one, and how far it lies from the first to the second."""
+    place = min(max((at + 0.5) * length / new_length - 0.5, 0.0), length - 1.0)
+    first = int(place)
+    return first, min(first + 1, length - 1), place - first
+
+
+def concatenated(layers, mode):
+    """All layers at the first one's grid: vectors (N, P, C of all layers)."""
+    enlarge = nearest_plane if mode == "nearest" else bilinear_plane
+    count, _, *grid = layers[0].shape
+    columns = []
+    for layer in layers:
+        for channel in range(layer.shape[1]):
+            columns.append([enlarge(layer[n, channel], tuple(grid)).ravel() for n in range(count)])
+    return np.moveaxis(np.array(columns, dtype=np.float64), 0, 2)
+
+
+def padim_fit(vectors, epsilon):
+    """Mean (P, D) and covariance (P, D, D) of every position: PaDiM, eq. 1."""
+    count, positions, dims = vectors.shape
+    mean = np.zeros((positions, dims))
+    covariance = np.zeros((positions, dims, dims))
+    for p in range(positions):
+        for n in range(count):
+            mean[p] += vectors[n, p] / count
+        for n in range(count):
+            residual = vectors[n, p] - mean[p]
+            covariance[p] += np.outer(residual, residual) / (count - 1)
+        covariance[p] += epsilon * np.eye(dims)
+    return mean, covariance
+
+
+def padim_scores(vectors, mean, covariance):
+    """Mahalanobis distance (N, P): PaDiM, eq. 2."""
+    count, positions, _ = vectors.shape
+    scores = np.zeros((count, positions))
+    for p in range(positions):
+        precision = np.linalg.inv(covariance[p])
+        for n in range(count):
+            residual = vectors[n, p] - mean[p]
+            scores[n, p] = np.sqrt(residual @ precision @ residual)
+    return scores
+
+
+def patchcore_embedding(layers, dims):
+    """Locally aware vectors (N, P, D): 3 x 3 means, zeros beyond the border counted in; the first layer's grid; pooled
+    to `dims` where there are more channels."""
+    averaged = []
+    for layer in layers:
+        out = np.zeros(layer.shape)
+        for y in range(layer.shape[2]):
+            for x in range(layer.shape[3]):
+                for dy in (-1, 0, 1):
+                    for dx in (-1, 0, 1):
+                        if 0 <= y + dy < layer.shape[2] and 0 <= x + dx < layer.shape[3]:
+                            out[:, :, y, x] += layer[:, :, y + dy, x + dx].astype(np.float64) / 9
+        averaged.append(out)
+    vectors = concatenated(averaged, "bilinear")
+    channels = vectors.shape[2]
+    if channels <= dims:
+        return vectors
+    pooled = np.zeros((*vectors.shape[:2], dims))
+    for d in range(dims):
+        start, stop = d * channels // dims, -(-(d + 1) * channels // dims)
+        pooled[:, :, d] = vectors[:, :, start:stop].mean(axis=2)
+    return pooled
+
+
+def greedy_k_center(points, size, first):
+    """Indices of the first `size` picks, and the largest distance left: one pass over all points a pick.
+
+    Ends early when every point coincides with a pick. Of equally far points the first is picked.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    picks = [first]
+    nearest = ((points - points[first]) ** 2).sum(axis=1)
+    while len(picks) < size and nearest.max() > 0:
+        picks.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, ((points - points[picks[-1]]) ** 2).sum(axis=1))
+    return picks, float(np.sqrt(nearest.max()))
+
+
+def nearest_in_bank(queries, bank):
+    """Distance (Q,) to the nearest bank vector and its index (Q,): PatchCore, eq. 6."""
+    distances, indices = [], []
+    for query in queries:
+        each = [float(np.sqrt(((query - member) ** 2).sum())) for member in bank]
+        indices.append(int(np.argmin(each)))
+        distances.append(min(each))
+    return np.array(distances), np.array(indices)
+
+
+def reweighted(query, bank, neighbours):
+    """The image score of the patch that is farthest from the bank: PatchCore, eq. 7, in decimals, which do not
+    overflow. The b neighbours of m* are itself and the b - 1 vectors nearest to it."""
+    (distance,), (star,) = nearest_in_bank([query], bank)
+    around = sorted(range(len(bank)), key=lambda m: (m != star, ((bank[m] - bank[star]) ** 2).sum()))[:neighbours]
+    if len(around) < 2:  # no neighbour to weigh by
+        return distance
+    exponentials = [Decimal(float(np.sqrt(((query - bank[m]) ** 2).sum()))).exp() for m in around]
+    return float((1 - Decimal(distance).exp() / sum(exponentials)) * Decimal(distance))
+
+
+def lift(grid, input_size, sigma, file_size):
+    """A grid of patch scores to a map of the file's size."""
+    at_input = bilinear_plane(grid, input_size)
+    smoothed = ndimage.gaussian_filter(at_input, sigma, mode="reflect", truncate=4) if sigma > 0 else at_input
+    return bilinear_plane(smoothed, file_size)
+
+
+def footprint(grid_size, input_size, sigma):
+    """Pixels above half of one lifted patch, as a share of the image."""
+    grid = np.zeros(grid_size)
+    grid[grid_size[0] // 2, grid_size[1] // 2] = 1
+    lifted = lift(grid, input_size, sigma, input_size)
+    peak = lifted.max()
+    return sum(value > peak / 2 for value in lifted.ravel()) / lifted.size
