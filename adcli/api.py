@@ -57,7 +57,7 @@ def fit(
         backbone=backbone,
         weights=None if weights is None else Path(weights),
         layers=tuple(layers),
-        image_size=image_size,
+        image_size=(image_size[0], image_size[1]),
         params=tuple(f"{name}={value}" for name, value in (params or {}).items()),
         holdout=holdout,
         min_area=None if min_area is None else MinArea.parse(min_area),

@@ -115,12 +115,13 @@ class Staging:
             self._folders.add(folder.parent)  # the new folder's name is data of the one above
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete the temporary files that killed runs left in `folder` and below; returns how many.
+def remove_leftovers(folder: Path, below: bool = True) -> int:
+    """Delete the temporary files that killed runs left in `folder`, and `below`; returns how many.
 
     Call it only while holding the lock of `folder`: a running write's temporary file looks the same.
     """
-    leftovers = [path for path in Path(folder).rglob(f".*{_MARK}*") if path.is_file()]
+    pattern = f"**/.*{_MARK}*" if below else f".*{_MARK}*"
+    leftovers = [path for path in Path(folder).glob(pattern) if path.is_file()]
     for path in leftovers:
         with faults("delete", path):
             path.unlink()

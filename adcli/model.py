@@ -29,8 +29,7 @@ class Spec:
         float  # of the Gaussian that smooths the map, input pixels; PaDiM section 4.2 and PatchCore section 4.2 use 4
     )
     white_level: float | None  # of 16-bit images; None: 65535
-    engine: str  # the engine and
-    precision: str  # the precision that the threshold belongs to: fp32 | bf16
+    precision: str  # of the features that were learnt from: fp32 | bf16
     seed: int
 
 
@@ -39,6 +38,8 @@ class Calibration:
     """The threshold in force, and the held-out good images that it stands on."""
 
     rule: str
+    engine: str  # the engine and
+    precision: str  # the precision that the threshold belongs to: fp32 | bf16
     threshold: float  # NG above it; float64 of a float32 score
     check_threshold: float | None  # CHECK above it, where a band was asked for
     max_false_reject: float | None  # the rate that was asked for
@@ -46,7 +47,7 @@ class Calibration:
     confidence: float | None  # None: the rates hold on average over draws of the held-out images
     scores: np.ndarray  # (n,) float64, S_A of the held-out images, ascending
     digests: np.ndarray  # (n, 32) uint8, their sha256, ascending
-    median_pixel: float  # of the held-out maps
+    median_pixel: float  # of the held-out maps, every second row and column, each map counting alike
     low_pixel: float  # their 1 % quantile
 
     def __post_init__(self) -> None:

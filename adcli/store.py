@@ -70,6 +70,7 @@ def load(path: Path) -> Stored:
     """
     path = Path(path)
     try:
+        before = path.stat()
         content_sha256, size = _file_sha256(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no model at {path}: make one with adcli fit GOOD --model {path}") from error
@@ -80,14 +81,17 @@ def load(path: Path) -> Stored:
     try:
         with h5py.File(path, "r", locking=False) as file:
             _check_identity(file, path, size)
-            model = _read_model(file, path)
-            return Stored(model, content_sha256, _attributes(file)["detector_digest"], size)
+            stored = Stored(_read_model(file, path), content_sha256, _attributes(file)["detector_digest"], size)
     except ModelFileError:
         raise
     except MemoryError as error:  # no shape is beyond the file's size, so it is the machine
         raise EnvironmentFault(f"{path} does not fit into this machine's memory: {size} bytes") from error
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError ... for damaged files
         raise ModelFileError(f"{path} is not an adcli model, or is damaged: {_first_line(error)}") from error
+    after = path.stat()
+    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
+        return load(path)  # it was replaced in between: digest and contents must be of one file
+    return stored
 
 
 def _check_identity(file: h5py.File, path: Path, size: int) -> None:

@@ -33,6 +33,8 @@ DETECTORS = {
 }
 CALIBRATION = Calibration(
     rule="band 1 % and 5 %",
+    engine="torch",
+    precision="fp32",
     threshold=float(np.float32(1.7)),
     check_threshold=1.2,
     max_false_reject=0.01,
@@ -53,7 +55,6 @@ def make(detector="padim, channels", calibration=CALIBRATION, **changes):
         image_size=(32, 48),
         sigma=4.0,
         white_level=4095.0,
-        engine="torch",
         precision="bf16",
         seed=2**40 + 1,
     )

@@ -139,8 +139,8 @@ def cut_off_everywhere(how: str, folder: Path, before: str, work: Callable[[Path
         reached = cut_off(count, how, lambda out=out: work(out), folder)
         try:
             ends.add(score(out, resume=True))
-        except UsageError as error:  # the unfinished run is still the old one
-            assert "--force" in str(error)
+        except UsageError as error:  # the run that is there is still the old one
+            assert "--force" in str(error) or "leaving --resume out" in str(error)
             ends.add("refused")
             score(out, force=True)
         is_old = json.loads((out / "run.json").read_bytes())["model"] == "old"
@@ -149,7 +149,7 @@ def cut_off_everywhere(how: str, folder: Path, before: str, work: Callable[[Path
         if not reached:
             break
     assert 15 < count < 199, count
-    assert ends == {"finished before", "done"} | ({"refused"} if before == "unfinished" else set()), ends
+    assert ends == {"finished before", "done"} | ({"refused"} if before else set()), ends
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here")
@@ -267,3 +267,31 @@ def test_the_table_holds_any_name_and_says_the_largest_region(tmp_path: Path) ->
     assert rows[0]["largest_area_px"] == rows[0]["reason"] == ""
     lines = (tmp_path / "results.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["image"] for line in lines] == names
+
+
+def test_resume_takes_no_finished_run_of_another_model_or_other_images_for_this_one(tmp_path: Path) -> None:
+    score(tmp_path)
+    before = kept(tmp_path)
+    with pytest.raises(UsageError, match="another model"):
+        score(tmp_path, resume=True, model="xyz")
+    with pytest.raises(UsageError, match=r"without 1 of these images \(new.png"):
+        score(tmp_path, resume=True, names=["new.png", *NAMES])
+    assert kept(tmp_path) == before
+
+
+def test_resume_into_a_folder_that_never_held_a_run_removes_nothing(tmp_path: Path) -> None:
+    for name in NAMES:
+        stranger = tmp_path / "masks" / Path(name).with_suffix(".png")
+        stranger.parent.mkdir(parents=True, exist_ok=True)
+        stranger.write_bytes(b"not ours")
+    with ResultsFolder(tmp_path, {"model": "m"}, [(n, Path(n).stem) for n in NAMES], resume=True, force=False) as out:
+        out.keep(0)
+    assert all((tmp_path / "masks" / Path(name).with_suffix(".png")).exists() for name in NAMES)
+
+
+def test_a_run_leaves_the_temporary_files_of_another_in_a_folder_below_alone(tmp_path: Path) -> None:
+    inner = tmp_path / "line A" / "masks" / ".part.png.adcli-tmp-0123abcd"
+    inner.parent.mkdir(parents=True)
+    inner.write_bytes(b"being written")
+    score(tmp_path)
+    assert inner.exists()

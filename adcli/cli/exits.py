@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -121,10 +122,8 @@ def complain(sentence: str) -> None:
 
 def _wants_traceback(args: Sequence[str]) -> bool:
     before = args[: list(args).index("--")] if "--" in args else args
-    return any(arg in ("-v", "-vv", "--verbose") for arg in before) or os.environ.get("ADCLI_VERBOSE", "") not in (
-        "",
-        "0",
-    )
+    given = any(arg == "--verbose" or re.fullmatch("-q*v[qv]*", arg) for arg in before)
+    return given or os.environ.get("ADCLI_VERBOSE", "") not in ("", "0")
 
 
 def _log(error: BaseException) -> Path:

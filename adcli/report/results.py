@@ -14,6 +14,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from adcli.files import Staging, faults, hold, remove_leftovers, write_whole
 LINES = "results.jsonl"
 TABLE = "results.csv"
 RUN = "run.json"
+PLACES = ("masks", "overlays", "maps")
 _PENDING = ".adcli-run.json"
 LOCK = ".adcli.lock"
 _GROUP = 16  # images whose files go to the disk together
@@ -65,6 +67,7 @@ class ResultsFolder:
         self.finished = False
         self._configuration = configuration
         self._resume = resume
+        self._resumed = False  # an unfinished run was found, and is continued
         self._force = force
         self._staging = Staging()
         self._lines: list[bytes] = []
@@ -76,7 +79,9 @@ class ResultsFolder:
             self.out.mkdir(parents=True, exist_ok=True)
         self._stack.enter_context(hold(self.out / LOCK))
         try:
-            remove_leftovers(self.out)
+            remove_leftovers(self.out, below=False)  # another run may be writing into a folder of its own in here
+            for place in PLACES:
+                remove_leftovers(self.out / place)
             self._begin()
         except BaseException:
             self._stack.close()
@@ -101,16 +106,14 @@ class ResultsFolder:
         """Keeps the first `count` lines and drops what follows them, to be scored again."""
         kept = 0
         path = self.out / LINES
-        for number, record in enumerate(_read_lines(path)):
-            if number == count:
-                break
+        for record, size in islice(_read_sized(path), count):
             self.counts[record["verdict"]] += 1
-            kept += len(_json(record))
+            kept += size
         if path.exists():
             with faults("write", path), path.open("r+b") as file:
                 file.truncate(kept)
                 os.fsync(file.fileno())
-        if self._resume:  # an image that has become good since must not keep its mask
+        if self._resumed:  # an image that has become good since must not keep its mask
             self._remove(self._pictures(self.inputs[count:]))
         self._files = self._pictures(self.inputs[:count])
 
@@ -143,12 +146,14 @@ class ResultsFolder:
         if pending.exists():
             if self._resume:
                 self._check_same(_read_json(pending))
+                self._resumed = True
                 return
             if not self._force:
                 raise UsageError(
                     f"{self.out} holds an unfinished run: continue it with --resume, or start over with --force"
                 )
         elif self._resume and over.exists() and (self.out / LINES).exists():
+            self._check_finished(_read_json(over))
             self.finished = True
             return
         self._clear()
@@ -170,6 +175,18 @@ class ResultsFolder:
             )
         # The first run's list counts, also where files came since.
         self.inputs[:] = [(given, stem) for given, stem in begun["inputs"]]
+
+    def _check_finished(self, record: dict[str, Any]) -> None:
+        """Refuses to take a finished run of another model, or of other images, for this one."""
+        done = {record["image"] for record in _read_lines(self.out / LINES)}
+        missing = [given for given, _ in self.inputs if given not in done]
+        if record.get("model") != self._configuration["model"]:
+            raise UsageError(f"{self.out} holds a finished run of another model: replace it by leaving --resume out")
+        if missing:
+            raise UsageError(
+                f"{self.out} holds a finished run without {len(missing)} of these images ({missing[0]} for one): name "
+                "another folder, or replace it by leaving --resume out"
+            )
 
     def _clear(self) -> None:
         """Removes what an earlier run listed as its own, and nothing else.
@@ -207,7 +224,8 @@ class ResultsFolder:
 
 def picture_names(stem: str) -> tuple[str, str, str]:
     """Where an image's mask, overlay and map lie under the output folder."""
-    return f"masks/{stem}.png", f"overlays/{stem}.jpg", f"maps/{stem}.tiff"
+    masks, overlays, maps = PLACES
+    return f"{masks}/{stem}.png", f"{overlays}/{stem}.jpg", f"{maps}/{stem}.tiff"
 
 
 def picture_stems(relatives: Sequence[PurePosixPath]) -> list[str]:
@@ -228,7 +246,7 @@ def picture_stems(relatives: Sequence[PurePosixPath]) -> list[str]:
 def _is_picture(name: str) -> bool:
     """Whether a listed name is one that a run writes: a list from elsewhere must not remove files elsewhere."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] in ("masks", "overlays", "maps") and ".." not in parts
+    return bool(parts) and parts[0] in PLACES and ".." not in parts
 
 
 def _json(value: Any, indent: int | None = None) -> bytes:
@@ -249,6 +267,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a results.jsonl, up to the first line that is not whole."""
+    return (record for record, _ in _read_sized(path))
+
+
+def _read_sized(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The same, each with the bytes of its line."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -259,7 +282,7 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 record = json.loads(line)
             except ValueError:  # a torn write that a later newline closed
                 return
-            yield record
+            yield record, len(line)
 
 
 def _table(records: Iterable[dict[str, Any]]) -> bytes:

@@ -128,6 +128,8 @@ def calibrate_model(
     pixels = np.stack([image.sketch for image in measured])
     calibration = Calibration(
         rule=in_force.rule,
+        engine=mapper.engine,
+        precision=mapper.precision,
         threshold=in_force.threshold,
         check_threshold=None if check is None else check.threshold,
         max_false_reject=rule.max_false_reject,
@@ -165,7 +167,7 @@ def _measure(model: Model, image: FoundImage, mapped: Mapped) -> _HeldOut:
             "defect could ever count; give a smaller --min-area"
         )
     sketch = np.quantile(mapped.score_map[::2, ::2], _SKETCH).astype(np.float32)
-    footprint_px = math.ceil(model.footprint * width * height)
+    footprint_px = MinArea(model.footprint, "share").pixels(width, height)
     return _HeldOut(image.given, mapped.image.sha256, score, sketch, area, footprint_px)
 
 
@@ -202,10 +204,9 @@ def _notes(measured: list[_HeldOut]) -> list[str]:
     notes = []
     small = [image for image in measured if image.min_area_px < image.footprint_px]
     if small:
-        worst = small[0]
         notes.append(
-            f"the minimum area ({worst.min_area_px} px) is below what one hot patch becomes in the map "
-            f"({worst.footprint_px} px): the rule is then nearly the plain maximum"
+            f"the minimum area ({small[0].min_area_px} px) is below what one hot patch becomes in the map "
+            f"({small[0].footprint_px} px): the rule is then nearly the plain maximum"
         )
     return notes
 

@@ -109,12 +109,14 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
     params = parse_params(method.detector().Params, list(recipe.params))
     _check(recipe)
     check_engine(machine.engine)
+    extractor, engine = _open_backbone(recipe, method, machine, progress)
     digests, unreadable = _identify(images, machine.threads, progress)
     learn, held_out = split(list(digests.items()), recipe.holdout)
     if held_out:
         check_rule(rule, len({digest for _, digest in held_out}))
-    extractor, engine = _open_backbone(recipe, method, machine, progress)
-    features = ImageFeatures([image for image, _ in learn], engine, extractor, recipe, machine.threads, progress)
+    elif rule != Rule():
+        raise UsageError("--holdout 0 sets no threshold, so its options have no use here: give them to adcli calibrate")
+    features = ImageFeatures([image for image, _ in learn], engine, extractor, recipe, machine, progress)
     rng = np.random.default_rng(recipe.seed)
     try:
         detector = method.detector().fit(features, params, rng, progress)
@@ -122,9 +124,8 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
         if not is_out_of_memory(error):
             raise
         raise EnvironmentFault(
-            f"the memory is too small to fit {recipe.method} at this size: lower --image-size, "
-            + ("-p coreset" if recipe.method == "patchcore" else "-p dims")
-            + ", or the number of images"
+            f"the memory is too small to fit {recipe.method} at this size: lower --image-size or --workers, or give "
+            "fewer images"
         ) from error
     unreadable += features.unreadable
     left_out = {image.given for image, _ in unreadable}
@@ -139,7 +140,6 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
             image_size=recipe.image_size,
             sigma=SIGMA,
             white_level=recipe.white_level,
-            engine="torch",
             precision=engine.precision,
             seed=recipe.seed,
         ),
@@ -198,7 +198,7 @@ class ImageFeatures:
         engine: TorchEngine,
         extractor: Any,
         recipe: Recipe,
-        threads: int,
+        machine: Machine,
         progress: Progress,
     ):
         from adcli.backbones.extractor import layer_shapes
@@ -209,14 +209,15 @@ class ImageFeatures:
         self._images = images
         self._engine = engine
         self._recipe = recipe
-        self._threads = threads if engine.device.type == "cpu" else 1
+        self._threads = machine.threads if engine.device.type == "cpu" else 1
+        self._batch = machine.batch_size or _FIT_BATCH
         self._progress = progress
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         self.unreadable = []
         done = 0
         self._progress("learning from images", 0, self.n_images)
-        for chunk, faults, features in stream(batches(self._images, _FIT_BATCH), self._extract, self._threads):
+        for chunk, faults, features in stream(batches(self._images, self._batch), self._extract, self._threads):
             self.unreadable += faults
             done += len(chunk)
             if features is not None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 from adcli.errors import EnvironmentFault, ModelFileError, UnreadableImage, UsageError
 from adcli.images import Image, prepare, read_image
 from adcli.maps import lift
-from adcli.model import Model, Spec
+from adcli.model import Model
 from adcli.parallel import batches, cores, stream
 
 
@@ -65,7 +67,7 @@ class Mapper:
 
         check_engine(machine.engine)
         device = resolve_device(machine.device)
-        self.precision, self.notes = _stored_precision(model.spec, machine.precision, device)
+        self.precision, self.notes = _choose_precision(model, machine.precision, device)
         self.device = str(device)
         self.engine = "torch"
         if extractor is None:
@@ -77,7 +79,8 @@ class Mapper:
         self._scorer = TorchScorer(TorchEngine(extractor, device, self.precision, machine.batch_size), model.detector)
         self._threads = machine.threads
         # A GPU serves one batch after another; the threads around it decode and finish.
-        self._turn: threading.Lock | None = threading.Lock() if device.type == "cuda" else None
+        self._turn = threading.Lock() if device.type == "cuda" else contextlib.nullcontext()
+        cv2.setNumThreads(1)  # whole images run side by side; one operation uses one core
 
     def stream(
         self, sources: Iterable[Source], finish: Callable[[Source, Mapped | UnreadableImage], Result]
@@ -98,8 +101,9 @@ class Mapper:
         for results in stream(batches(sources, self._scorer.batch), work, self._threads):
             yield from results
 
-    def _map(self, chunk: list[Source]) -> list[Mapped | UnreadableImage]:
-        outcomes: list[Mapped | UnreadableImage | tuple[Image, float]] = []
+    def _map(self, chunk: list[Source]) -> Iterator[Mapped | UnreadableImage]:
+        """Maps of a batch, one at a time: each is as large as its file."""
+        outcomes: deque[UnreadableImage | tuple[Image, float]] = deque()
         pixels = []
         for source in chunk:
             began = time.perf_counter()
@@ -109,27 +113,24 @@ class Mapper:
                 outcomes.append((image, time.perf_counter() - began))
             except UnreadableImage as error:
                 outcomes.append(error)
-        if not pixels:
-            return outcomes
-        began = time.perf_counter()
-        if self._turn is None:
-            grids, scores = self._scorer(np.stack(pixels))
-        else:
+        grids = own = iter(())
+        each = 0.0
+        if pixels:
             with self._turn:
-                grids, scores = self._scorer(np.stack(pixels))
-        each = (time.perf_counter() - began) / len(pixels)
-        at = 0
-        for number, outcome in enumerate(outcomes):
-            if isinstance(outcome, tuple):
-                image, seconds = outcome
                 began = time.perf_counter()
-                size = (image.height, image.width)
-                score_map = lift(grids[at], self._spec.image_size, self._spec.sigma, size)
-                seconds += each + time.perf_counter() - began
-                own = None if scores is None else float(scores[at])
-                outcomes[number] = Mapped(image, score_map, own, 1000 * seconds)
-                at += 1
-        return outcomes
+                scored = self._scorer(np.stack(pixels))
+                each = (time.perf_counter() - began) / len(pixels)
+            grids = iter(scored[0])
+            own = iter([None] * len(pixels) if scored[1] is None else scored[1].tolist())
+        while outcomes:
+            outcome = outcomes.popleft()
+            if isinstance(outcome, UnreadableImage):
+                yield outcome
+                continue
+            image, seconds = outcome
+            began = time.perf_counter()
+            score_map = lift(next(grids), self._spec.image_size, self._spec.sigma, (image.height, image.width))
+            yield Mapped(image, score_map, next(own), 1000 * (seconds + each + time.perf_counter() - began))
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -151,12 +152,15 @@ def check_engine(name: str) -> None:
         raise UsageError(f"there is no engine {name!r}: write auto or torch")
 
 
-def _stored_precision(spec: Spec, asked: str, device: object) -> tuple[str, list[str]]:
-    """The precision to score in, and what must be said of it: the threshold belongs to the stored one."""
+def _choose_precision(model: Model, asked: str, device: object) -> tuple[str, list[str]]:
+    """The precision to score in, and what must be said of it: a threshold belongs to the one it was set in."""
     from adcli.engines.torch import fast_bf16
 
-    if asked not in ("auto", spec.precision):
-        return asked, [f"scores are computed in {asked}, the threshold was set in {spec.precision}"]
-    if asked == "auto" and spec.precision == "bf16" and not fast_bf16(device):
-        return "fp32", ["this machine has no fast bf16: scores are computed in fp32, the threshold was set in bf16"]
-    return spec.precision, []
+    stored, verb = model.spec.precision, "the model learnt"
+    if model.calibration is not None:
+        stored, verb = model.calibration.precision, "the threshold was set"
+    if asked not in ("auto", stored):
+        return asked, [f"scores are computed in {asked}, {verb} in {stored}"]
+    if asked == "auto" and stored == "bf16" and not fast_bf16(device):
+        return "fp32", [f"this machine has no fast bf16: scores are computed in fp32, {verb} in bf16"]
+    return stored, []

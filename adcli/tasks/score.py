@@ -92,7 +92,12 @@ def score(
     inputs = [(image.given, stem) for image, stem in zip(images, stems, strict=True)]
     by_name = {image.given: image for image in images}
     mapper = Mapper(stored.model, machine)  # before the folder: a device that is not there must not cost its results
-    configuration = {"model": stored.sha256, "outputs": asdict(outputs), "precision": mapper.precision}
+    configuration = {
+        "model": stored.sha256,
+        "outputs": asdict(outputs),
+        "engine": mapper.engine,
+        "precision": mapper.precision,
+    }
     with ResultsFolder(out, configuration, inputs, resume=resume, force=force) as folder:
         if folder.finished:
             return _finished(folder, stored, fail_on)
@@ -287,7 +292,7 @@ def _run_record(
         "backbone": spec.backbone,
         "engine": mapper.engine,
         "precision": mapper.precision,
-        "stored_precision": spec.precision,
+        "stored_precision": calibration.precision,
         "rule": calibration.rule,
         "threshold": calibration.threshold,
         "check_threshold": calibration.check_threshold,

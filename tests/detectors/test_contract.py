@@ -69,7 +69,6 @@ class Bench:
             image_size=SIZE,
             sigma=4.0,
             white_level=None,
-            engine="torch",
             precision="fp32",
             seed=0,
         )
