@@ -19,4 +19,6 @@ run adcli calibrate later/train/good --max-false-reject 0.05
 run adcli score textures/test --out results
 run adcli eval textures --out metrics
 echo
+echo "This network is untrained, so dents and stains are missed; with pretrained weights (README, Install) they are found."
+echo "to go on: . .venv/bin/activate"
 echo "look at an overlay: $(find "$PWD/results/overlays" -name '*.jpg' | sort | head -n 1)"

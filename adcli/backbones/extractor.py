@@ -217,6 +217,11 @@ def _refuse_other_networks(extractor: Extractor, model: torch.nn.Module, state: 
                 f"These are weights of another network than {name}: "
                 f"{key} has shape {tuple(value.shape)} instead of {tuple(used[key].shape)}."
             )
+    # A part is the beginning of the network; a gap before its end is another, shallower network.
+    needed = [key for key in used if not key.endswith(_COUNTER)]
+    last = max(number for number, key in enumerate(needed) if key in state)
+    if missing := [key for key in needed[:last] if key not in state]:
+        raise EnvironmentFault(f"These are weights of another network than {name}, which also has {missing[0]}.")
 
 
 def _needed(extractor: Extractor, state: Mapping[str, Any]) -> dict[str, torch.Tensor]:

@@ -260,7 +260,11 @@ def _keep(part: Path, name: str, origin: Literal["pulled", "added"], sha256: str
 
 
 def _how_to_get(name: str) -> str:
-    return f"run `adcli weights pull {name}` where there is network, or `adcli weights add FILE {name}` with a copy"
+    url = published_backbone(name).weights_url
+    return (
+        f"run `adcli weights pull {name}` where there is network, or bring {url} here and run "
+        f"`adcli weights add FILE {name}`"
+    )
 
 
 def _intact(entry: Entry) -> bool:

@@ -17,13 +17,13 @@ from adcli.cli.score import score
 _PLAIN = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 app = typer.Typer(name="adcli", context_settings={"help_option_names": ["-h", "--help"]}, **_PLAIN)
-app.command("fit")(fit)
-app.command("calibrate")(calibrate)
-app.command("score")(score)
-app.command("eval")(evaluate)
-app.command("info")(info.info)
-app.command("methods")(info.methods)
-app.command("doctor")(info.doctor)
+app.command("fit", short_help="Learn a model from good images.")(fit)
+app.command("calibrate", short_help="Set the threshold on other good images.")(calibrate)
+app.command("score", short_help="Write verdicts, masks and overlays.")(score)
+app.command("eval", short_help="Print metric tables.")(evaluate)
+app.command("info", short_help="Tell what a model file knows.")(info.info)
+app.command("methods", short_help="List the methods.")(info.methods)
+app.command("doctor", short_help="Tell what this machine has and lacks.")(info.doctor)
 
 _weights = typer.Typer(help="Keep backbone weights on this machine: list, pull, add, export, verify.", **_PLAIN)
 _weights.command("list")(weights.list_weights)
@@ -31,7 +31,7 @@ _weights.command("pull")(weights.pull)
 _weights.command("add")(weights.add)
 _weights.command("export")(weights.export)
 _weights.command("verify")(weights.verify)
-app.add_typer(_weights, name="weights")
+app.add_typer(_weights, name="weights", short_help="Keep backbone weights on this machine.")
 
 
 def _version(wanted: bool) -> None:

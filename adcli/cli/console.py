@@ -72,7 +72,7 @@ def show(*parts: Table | str) -> None:
     console = _console(sys.stdout)
     with console.capture() as captured:  # written below, because rich ends the process when a pipe is closed
         for part in parts:
-            console.print(part, soft_wrap=isinstance(part, str))
+            console.print(part, soft_wrap=isinstance(part, str) and not sys.stdout.isatty())
     sys.stdout.write(captured.get())
 
 

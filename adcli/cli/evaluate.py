@@ -20,7 +20,7 @@ def evaluate(
     ] = None,
     good: Annotated[list[str], o.option("--good", help="Good images instead of DATASET; repeat.")] = [],  # noqa: B006
     bad: Annotated[list[str], o.option("--bad", help="Defective images; repeat.")] = [],  # noqa: B006
-    masks: Annotated[list[str], o.option("--masks", help="Masks of the defective images; repeat.", twin=False)] = [],  # noqa: B006
+    masks: Annotated[list[str], o.option("--masks", help="Masks of the defective images; repeat.")] = [],  # noqa: B006
     model: o.Model = Path("model.h5"),
     out: Annotated[Path | None, o.option("--out", "-o", help="Folder for the table and the per-image scores.")] = None,
     minimum: Annotated[

@@ -83,9 +83,7 @@ def _explain(error: BaseException, verbose: bool) -> int:
     """Says in one sentence what went wrong; returns the exit code."""
     if isinstance(error, Terminated):
         return TERMINATED
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    if isinstance(error, typer.Abort):
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return INTERRUPTED
     if isinstance(error, AdcliError):
         if verbose:

@@ -69,7 +69,9 @@ def info(
     if json:
         show_json(facts)
     else:
-        show(key_values(f"{path or model}", ((key.replace("_", " "), _text(value)) for key, value in facts.items())))
+        show(
+            key_values(f"{path or model}", ((key.replace("_", " "), _text(key, value)) for key, value in facts.items()))
+        )
     return 0
 
 
@@ -150,7 +152,7 @@ def doctor(json: o.Json = False, verbose: o.Verbose = False) -> int:
     if json:
         show_json(facts)
     else:
-        show(key_values("This machine", ((key.replace("_", " "), _text(value)) for key, value in facts.items())))
+        show(key_values("This machine", ((key.replace("_", " "), _text(key, value)) for key, value in facts.items())))
     return 0
 
 
@@ -160,7 +162,12 @@ def _memory_bytes() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _text(value: Any) -> str:
+def _text(key: str, value: Any) -> str:
+    """A fact for people."""
+    if key.endswith("_bytes") and value is not None:
+        return f"{value / 1e9:.3g} GB" if value >= 1e9 else f"{value / 1e6:.3g} MB"
+    if key == "footprint":
+        return f"{100 * value:.3g} % of the image"
     if value is None or value == []:
         return "-"
     if isinstance(value, dict):

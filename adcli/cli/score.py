@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,7 @@ import typer
 
 from adcli.cli import options as o
 from adcli.cli.console import Terminal, show, show_json
+from adcli.cli.exits import Terminated
 
 _NAMED = 5  # unreadable images that are named on the terminal; results.jsonl has all
 
@@ -51,7 +54,7 @@ def score(
 
     terminal = Terminal(quiet)
     found = find_images(images, exclude=out, stdin=o.stdin_lines(images))
-    with terminal.progress() as progress:
+    with _told_when_stopped(terminal), terminal.progress() as progress:
         scored = task(
             found,
             model,
@@ -64,8 +67,8 @@ def score(
             force=force,
             progress=progress,
         )
-    for given, reason in scored.unreadable[:_NAMED]:
-        terminal.warn(f"{given} is ERROR: {reason}")
+    for _, reason in scored.unreadable[:_NAMED]:
+        terminal.warn(f"ERROR: {reason}")
     if len(scored.unreadable) > _NAMED:
         terminal.warn(
             f"{len(scored.unreadable) - _NAMED} more images are ERROR: {out / 'results.jsonl'} has their reasons"
@@ -77,3 +80,13 @@ def score(
     else:
         show(score_table(scored))
     return scored.exit_code
+
+
+@contextlib.contextmanager
+def _told_when_stopped(terminal: Terminal) -> Iterator[None]:
+    """Says how to go on after Ctrl-C or SIGTERM, and lets them end the process."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        terminal.say("stopped; what was scored is kept: go on with the same command and --resume")
+        raise

@@ -27,13 +27,11 @@ def list_weights(json: o.Json = False, verbose: o.Verbose = False) -> int:
         show_json([{key: getattr(e, key) for key in keys} | {"path": e.path and str(e.path)} for e in entries])
         return 0
     rows = [
-        [e.name, e.state, e.origin or "-", {True: "published file", False: "another file"}[e.pinned] if e.path else "-",
-         (e.sha256 or "-")[:16], str(e.path or "-")]
+        [e.name, e.state, e.origin or "-", ("yes" if e.pinned else "no") if e.path else "-", (e.sha256 or "-")[:16]]
         for e in entries
-    ]  # fmt: skip
-    show(
-        rows_table(f"Weights in {weights.cache_folder()}", ["backbone", "", "origin", "is the", "sha256", "file"], rows)
-    )
+    ]
+    columns = ["backbone", "state", "origin", "published file", "sha256"]
+    show(rows_table(f"Weights in {weights.cache_folder()}", columns, rows))
     return 0
 
 

@@ -22,37 +22,34 @@ if TYPE_CHECKING:
     from adcli.tasks.score import Scored
     from adcli.thresholds import Estimate
 
-_EVAL_TABLES = (
-    (
-        "Told apart, whatever the threshold",
-        {
-            "image_auroc": "image AUROC",
-            "image_ap": "image AP",
-            "pixel_auroc": "pixel AUROC",
-            "pixel_ap": "pixel AP",
-            "aupro_0.3": "AUPRO@0.3",
-            "aupro_0.05": "AUPRO@0.05",
-        },
-    ),
-    (
-        "At the stored threshold",
-        {
-            "tnr": "good accepted (TNR)",
-            "tpr": "defective rejected (TPR)",
-            "region_overlap": "region overlap",
-            "iou": "IoU",
-            "pixel_f1": "pixel F1",
-            "image_f1max": "image F1max (oracle)",
-            "pixel_f1max": "pixel F1max (oracle)",
-        },
-    ),
-)
+_APART = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "pixel AP",
+    "aupro_0.3": "AUPRO @0.3",
+    "aupro_0.05": "AUPRO @0.05",
+}
+_AT_THRESHOLD = {
+    "tnr": "TNR",
+    "tpr": "TPR",
+    "check_rate": "CHECK",
+    "region_overlap": "region overlap",
+    "iou": "pixel IoU",
+    "pixel_f1": "pixel F1",
+}
+_ORACLES = {"image_f1max": "image F1max", "pixel_f1max": "pixel F1max"}
 _WITH_INTERVAL = ("image_auroc", "tnr", "tpr")
 
 
 def number(value: float | None, digits: int = 4) -> str:
     """A score or a rate for people; a dash where it is undefined."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.{digits}g}"
+
+
+def rate(value: float | None) -> str:
+    """A metric between 0 and 1 for people; a dash where it is undefined."""
+    return "-" if _is_undefined(value) else f"{value:.3f}"
 
 
 def fit_summary(fitted: Fitted, path: Path) -> str:
@@ -92,7 +89,7 @@ def calibration_tables(calibrated: Calibrated) -> list[Table | str]:
         _add_row(suspects, given, number(score, 6), number(without, 6))
     estimates = _table(
         f"Thresholds from {calibrated.n} held-out good images",
-        ["", "rule", "threshold", "rejected", "false rejects, 95 % bounds", "promise"],
+        ["", "rule", "threshold", "rejected", "false rejects, 95 % bounds"],
     )
     in_force = calibrated.in_force
     listed = calibrated.side_by_side
@@ -107,11 +104,18 @@ def calibration_tables(calibrated: Calibrated) -> list[Table | str]:
             f"CHECK above {calibrated.check.threshold:.8g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
         )
     area = calibrated.model.min_area
-    share = f"{100 * area.value:.3g} % of the image" if area.unit == "share" else str(area)
+    share = {"share": f" ({100 * area.value:.3g} % of the image)", "mm2": f" ({area})", "px": ""}[area.unit]
     lines.append(
-        f"a region counts from {_span(*calibrated.area_px)} px on ({share}); one hot patch becomes "
+        f"a region counts from {_span(*calibrated.area_px)} px on{share}; one hot patch becomes "
         f"{_span(*calibrated.footprint_px)} px in the map"
     )
+    if calibrated.before is not None:
+        before = calibrated.before
+        band = "" if before.check_threshold is None else f", CHECK above {number(before.check_threshold, 6)}"
+        lines.append(
+            f"before: NG above {number(before.threshold, 6)} ({before.rule}){band}; "
+            f"{calibrated.above_before} of these {calibrated.n} images are NG by that"
+        )
     return [suspects, estimates, *lines]
 
 
@@ -128,6 +132,7 @@ def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
         "rate_high": in_force.rate_high,
         "guarantee": in_force.guarantee,
         "check_guarantee": check and check.guarantee,
+        "threshold_before": calibrated.before and calibrated.before.threshold,
         "min_area": str(calibrated.model.min_area),
         "min_area_px": list(calibrated.area_px),
         "footprint_px": list(calibrated.footprint_px),
@@ -152,7 +157,9 @@ def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
 
 def score_table(scored: Scored) -> Table:
     """A run's totals."""
-    table = _table(f"{scored.images} images in {scored.out}", ["OK", "CHECK", "NG", "ERROR", "seconds"])
+    table = _table(
+        f"{scored.images} image{'s' * (scored.images != 1)} in {scored.out}", ["OK", "CHECK", "NG", "ERROR", "seconds"]
+    )
     seconds = "finished before" if scored.already_finished else f"{scored.seconds:.1f}"
     _add_row(table, *(str(scored.counts[verdict]) for verdict in ("OK", "CHECK", "NG", "ERROR")), seconds)
     return table
@@ -174,19 +181,43 @@ def score_json(scored: Scored) -> dict[str, Any]:
     }
 
 
-def eval_tables(evaluated: Evaluated) -> list[Table]:
-    """Two tables: what needs no threshold, and what happens at the stored one."""
-    tables = []
-    for title, columns in _EVAL_TABLES:
-        table = _table(title, ["group", "good", "defective", "regions", *columns.values()])
+def eval_tables(evaluated: Evaluated) -> list[Table | str]:
+    """What needs no threshold, what happens at the stored one, what an oracle would reach; then the intervals."""
+    tables: list[Table | str] = []
+    for title, columns in _eval_columns(evaluated):
+        table = _table(title, ["group", "good", "bad", *columns.values()])
+        for column in table.columns[1:]:
+            column.justify = "right"
         for row in evaluated.rows:
-            cells = [_with_interval(row, key) for key in columns]
-            regions = "-" if row["regions"] is None else str(row["regions"])
-            _add_row(table, row["group"], str(row["good"]), str(row["defective"]), regions, *cells)
+            counts = (str(row["good"]), str(row["defective"]))
+            _add_row(table, row["group"], *counts, *(rate(row[key]) for key in columns))
             if len(evaluated.rows) > 1 and row is evaluated.rows[-2]:
                 table.add_section()
         tables.append(table)
+    last = evaluated.rows[-1]
+    intervals = [
+        f"{(_APART | _AT_THRESHOLD)[key]} {_interval(last, key)}" for key in _WITH_INTERVAL if _interval(last, key)
+    ]
+    if last["threshold"] is not None:
+        tables.append("TNR: good images accepted. TPR: defective images rejected; CHECK counts as not rejected.")
+    if intervals:
+        tables.append("95 % intervals of all: " + ", ".join(intervals))
     return tables
+
+
+def _eval_columns(evaluated: Evaluated) -> list[tuple[str, dict[str, str]]]:
+    """Titles and columns of the tables that this evaluation has something to say in."""
+    last = evaluated.rows[-1]
+    parts = [("Told apart, whatever the threshold", _APART)]
+    if last["threshold"] is not None:
+        at = f"At the stored threshold, NG above {number(last['threshold'], 6)}"
+        columns = dict(_AT_THRESHOLD)
+        if last["check_threshold"] is None:
+            del columns["check_rate"]
+        else:
+            at += f", CHECK above {number(last['check_threshold'], 6)}"
+        parts.append((at, columns))
+    return [*parts, ("Oracle: the threshold chosen on these very images", _ORACLES)]
 
 
 def eval_json(evaluated: Evaluated) -> dict[str, Any]:
@@ -210,14 +241,14 @@ def eval_csv(evaluated: Evaluated) -> str:
 
 
 def eval_markdown(evaluated: Evaluated) -> str:
-    """The two tables as Markdown, with the notes below."""
+    """The tables as Markdown, with the notes below."""
     blocks = []
-    for title, columns in _EVAL_TABLES:
-        head = ["group", "good", "defective", "regions", *columns.values()]
+    for title, columns in _eval_columns(evaluated):
+        head = ["group", "good", "bad", *columns.values()]
         lines = [f"**{title}**", "", _markdown_row(head), _markdown_row(["---"] + ["---:"] * (len(head) - 1))]
         for row in evaluated.rows:
-            counts = ["-" if row[key] is None else str(row[key]) for key in ("good", "defective", "regions")]
-            lines.append(_markdown_row([row["group"], *counts, *(_with_interval(row, key) for key in columns)]))
+            cells = (f"{rate(row[key])} {_interval(row, key)}".strip() for key in columns)
+            lines.append(_markdown_row([row["group"], str(row["good"]), str(row["defective"]), *cells]))
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, "\n".join(f"- {note}" for note in evaluated.notes)])
 
@@ -272,23 +303,17 @@ def _add_row(table: Table, *cells: str) -> None:
 
 def _estimate_cells(estimate: Estimate) -> list[str]:
     if math.isnan(estimate.threshold):
-        return [estimate.rule, "-", "-", "-", f"needs {estimate.needed} images"]
+        return [estimate.rule, f"needs {estimate.needed} images", "-", "-"]
     bounds = f"{100 * estimate.rate_low:.2g} to {100 * estimate.rate_high:.2g} %"
-    return [
-        estimate.rule,
-        f"{estimate.threshold:.6g}",
-        f"{estimate.rejected} of {estimate.n}",
-        bounds,
-        estimate.guarantee,
-    ]
+    return [estimate.rule, f"{estimate.threshold:.6g}", f"{estimate.rejected} of {estimate.n}", bounds]
 
 
-def _with_interval(row: dict[str, Any], key: str) -> str:
-    text = number(row[key])
+def _interval(row: dict[str, Any], key: str) -> str:
+    """(low-high) of a metric that has an interval, else nothing."""
     low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    if key in _WITH_INTERVAL and not _is_undefined(low) and not _is_undefined(high):
-        return f"{text} ({low:.3f}-{high:.3f})"
-    return text
+    if key not in _WITH_INTERVAL or _is_undefined(low) or _is_undefined(high):
+        return ""
+    return f"({low:.3f}-{high:.3f})"
 
 
 def _is_undefined(value: Any) -> bool:

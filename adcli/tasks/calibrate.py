@@ -43,6 +43,8 @@ class Calibrated:
     """What calibration found."""
 
     model: Model
+    before: Calibration | None  # what was in force until now
+    above_before: int  # of these images, above the NG threshold that was in force
     in_force: Estimate
     check: Estimate | None
     side_by_side: list[Estimate]
@@ -93,10 +95,8 @@ def calibrate(
     with hold(path.with_name(path.name + ".lock")):
         model = load(path).model
         _refuse_learnt(model, images, machine.threads, progress)
-        model = replace(
-            model, min_area=min_area or model.min_area, pixel_pitch=pixel_pitch or model.pixel_pitch, calibration=None
-        )
-        mapper = Mapper(model, machine)
+        mapper = Mapper(replace(model, calibration=None), machine)
+        model = replace(model, min_area=min_area or model.min_area, pixel_pitch=pixel_pitch or model.pixel_pitch)
         calibrated = calibrate_model(model, mapper, images, rule, progress)
         save(calibrated.model, path)
     return calibrated
@@ -144,6 +144,8 @@ def calibrate_model(
     footprints = [image.footprint_px for image in measured]
     return Calibrated(
         model=replace(model, calibration=calibration),
+        before=model.calibration,
+        above_before=0 if model.calibration is None else int((scores > model.calibration.threshold).sum()),
         in_force=in_force,
         check=check,
         side_by_side=thresholds.side_by_side(scores),

@@ -98,7 +98,12 @@ def evaluate(
             progress("scoring", number, len(dataset))
         if not outcomes:
             raise UsageError(f"none of the {len(dataset)} images could be read; the first: {unreadable[0][1]}")
-        curves = pixel_curves(spool, LIMITS, progress=progress) if has_masks else None
+
+        def count(stage: str, done: int, total: int) -> None:
+            if total:
+                progress(f"counting pixels, {stage}", done, total)
+
+        curves = pixel_curves(spool, LIMITS, progress=count) if has_masks else None
     notes = _notes(stored.model, outcomes, has_masks) + mapper.notes
     rng = np.random.default_rng(stored.model.spec.seed)
     groups = sorted({outcome.image.group for outcome in outcomes} - {GOOD})
