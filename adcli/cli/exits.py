@@ -45,6 +45,11 @@ class Verbs(TyperGroup):
             code = error.code if isinstance(error.code, int) else DEFECT
         except BaseException as error:
             code = _explain(error, verbose)
+            with contextlib.suppress(ValueError):
+                try:
+                    sys.stdout.flush()
+                except OSError:
+                    _give_stdout_to_nobody()
         if standalone_mode:
             sys.exit(code)
         return code
@@ -74,9 +79,13 @@ def _closed_pipe_noticed() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        # What is still buffered has no reader: give it to nobody, or the interpreter complains at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_stdout_to_nobody()
         raise typer.Exit(CLOSED_PIPE) from error
+
+
+def _give_stdout_to_nobody() -> None:
+    """What is still buffered can go nowhere else: the interpreter would try at its end, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: BaseException, verbose: bool) -> int:
