@@ -228,6 +228,8 @@ def _tiff(data: bytes, max_pixels: int) -> Header:
     # OpenCV: 16-bit planes come back scrambled, 16-bit white-is-zero not inverted, CMYK as if it were RGB and alpha.
     if one(262, 1) not in (0, 1, 2, 3, 6) or (depth > 8 and (planar or one(262, 1) == 0)):
         raise NotWhole("has a colour layout that is not read; save it as gray or RGB, black as 0, channels interleaved")
+    if not 1 <= channels <= 4:
+        raise NotWhole(f"has {channels} channels; save it as gray or RGB")
     _check_strips(pages, width, height, channels, depth, planar, max_pixels)
     # libtiff would turn the image by its orientation tag, and multiply 8-bit colours by an alpha marked unassociated.
     patches = tuple(

@@ -219,8 +219,8 @@ def parse_pitch(text: str) -> float:
     """The size of a pixel in mm, from `0.05mm` or `50um`."""
     number, unit = _split(_PITCH, text, f"'{text}' is not the size of a pixel; write it as 0.05mm or 50um.")
     pitch = float(number if unit == "mm" else number / 1000)
-    if not 0 < pitch < math.inf:
-        raise UsageError(f"The size of a pixel is above zero, not '{text}'; write it as 0.05mm or 50um.")
+    if not 1e-9 <= pitch <= 1e9:
+        raise UsageError(f"The size of a pixel is above zero and finite, not '{text}'; write it as 0.05mm or 50um.")
     return pitch
 
 

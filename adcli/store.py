@@ -14,6 +14,8 @@ import dataclasses
 import hashlib
 import json
 import math
+import shutil
+import stat
 import types
 import typing
 from pathlib import Path
@@ -57,7 +59,11 @@ def save(model: Model, path: Path) -> None:
                 _write_attribute(file, "detector_digest", _digest(file, _DETECTOR_PARTS))
                 _write_attribute(file, "digest", _digest(file, sorted(file)))
         except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-            raise EnvironmentFault(f"the model could not be written to {path}: {_first_line(error)}") from error
+            free = shutil.disk_usage(path.parent).free // 2**20
+            raise EnvironmentFault(
+                f"the model could not be written to {path}, where {free} MiB are free: make room, or choose another "
+                "folder"
+            ) from error
 
 
 def load(path: Path) -> Stored:
@@ -71,6 +77,8 @@ def load(path: Path) -> Stored:
     path = Path(path)
     try:
         before = path.stat()
+        if not stat.S_ISREG(before.st_mode) and not stat.S_ISDIR(before.st_mode):
+            raise ModelFileError(f"{path} is not a regular file, so no model")
         content_sha256, size = _file_sha256(path)
     except FileNotFoundError as error:
         raise UsageError(f"there is no model at {path}: make one with adcli fit GOOD --model {path}") from error

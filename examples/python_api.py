@@ -44,6 +44,8 @@ def main(dataset: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/python_api.py FOLDER")
     try:
         main(Path(sys.argv[1]))
     except AdcliError as error:  # every refusal is one sentence and an exit code

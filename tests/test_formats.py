@@ -265,3 +265,12 @@ def test_checking_a_megapixel_png_costs_little_beside_decoding_it(tmp_path: Path
 
     check = best(lambda: read_header(data, MAX_PIXELS))
     assert check < 0.25 * best(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+
+
+def test_a_tiff_of_a_thousand_channels_is_refused_before_it_is_inflated() -> None:
+    entries = [(256, 3, 1, 64), (257, 3, 1, 64), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1000)]
+    entries += [(273, 4, 1, 8), (279, 4, 1, 4), (278, 3, 1, 64)]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    data = b"II*\0" + struct.pack("<I", 16) + b"\0" * 8 + struct.pack("<H", len(entries)) + directory + b"\0" * 4
+    with pytest.raises(NotWhole, match="1000 channels"):
+        read_header(data, 2**28)

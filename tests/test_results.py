@@ -295,3 +295,12 @@ def test_a_run_leaves_the_temporary_files_of_another_in_a_folder_below_alone(tmp
     inner.write_bytes(b"being written")
     score(tmp_path)
     assert inner.exists()
+
+
+def test_pictures_of_names_as_long_as_a_name_can_be_are_written(tmp_path: Path) -> None:
+    names = ["n" * 251 + ".png", "n" * 251 + ".tif", "\u00fc" * 125 + ".png", "n" * 255]
+    stems = picture_stems([PurePosixPath("part") / name for name in names])
+    assert len(set(stems)) == len(names)
+    for name in (name for stem in stems for name in picture_names(stem)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")

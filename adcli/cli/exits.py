@@ -25,6 +25,7 @@ from adcli.report.text import printable
 
 DEFECT, USAGE = 1, 2
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+_NO = ("", "0", "f", "false", "n", "no", "off")  # what the parser takes for no
 
 
 class Terminated(BaseException):
@@ -130,7 +131,7 @@ def complain(sentence: str) -> None:
 def _wants_traceback(args: Sequence[str]) -> bool:
     before = args[: list(args).index("--")] if "--" in args else args
     given = any(arg == "--verbose" or re.fullmatch("-q*v[qv]*", arg) for arg in before)
-    return given or os.environ.get("ADCLI_VERBOSE", "") not in ("", "0")
+    return given or os.environ.get("ADCLI_VERBOSE", "").lower() not in _NO
 
 
 def _log(error: BaseException) -> Path:

@@ -12,6 +12,7 @@ import typer
 
 from adcli.errors import UsageError
 
+MOST_IMAGES = 4096  # a batch
 MOST_WORKERS = 256  # each holds images of its own: thousands would only fill the memory
 
 
@@ -32,7 +33,9 @@ Engine = Annotated[str, option("--engine", help="auto or torch.")]
 Precision = Annotated[
     str, option("--precision", help="auto, fp32 or bf16; auto at fit: bf16 where the machine is faster in it.")
 ]
-BatchSize = Annotated[int, option("--batch-size", min=0, help="Images a batch; 0: the engine's own choice.")]
+BatchSize = Annotated[
+    int, option("--batch-size", min=0, max=MOST_IMAGES, help="Images a batch; 0: the engine's own choice.")
+]
 Workers = Annotated[int, option("--workers", min=0, max=MOST_WORKERS, help="Threads; 0: one a core.")]
 Offline = Annotated[bool, option("--offline", help="Never touch the network.")]
 Weights = Annotated[

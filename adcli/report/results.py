@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -25,6 +26,7 @@ from adcli.files import Staging, faults, hold, remove_leftovers, write_whole
 LINES = "results.jsonl"
 TABLE = "results.csv"
 RUN = "run.json"
+_LONGEST_STEM = 240  # bytes
 PLACES = ("masks", "overlays", "maps")
 _PENDING = ".adcli-run.json"
 LOCK = ".adcli.lock"
@@ -239,8 +241,19 @@ def picture_stems(relatives: Sequence[PurePosixPath]) -> list[str]:
             for stem, path in zip(stems, relatives, strict=True)
         ]
         if kept == stems:
-            return stems
+            return [_short_enough(stem) for stem in stems]
         stems = kept
+
+
+def _short_enough(stem: str) -> str:
+    """A stem whose name a file system takes with any picture's suffix: names end at 255 bytes."""
+    folder, slash, name = stem.rpartition("/")
+    if len(os.fsencode(name)) <= _LONGEST_STEM:
+        return stem
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    while len(os.fsencode(name)) + len(digest) >= _LONGEST_STEM:
+        name = name[:-1]
+    return f"{folder}{slash}{name}-{digest}"
 
 
 def _is_picture(name: str) -> bool:

@@ -101,7 +101,7 @@ def fit(
 
 def _refuse_overwriting(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists: name another with --model, or overwrite it with --force (overwrite=True)")
+        raise UsageError(f"{path} exists: name another with --model, or overwrite it with --force")
 
 
 def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Machine, progress: Progress) -> Fitted:

@@ -161,7 +161,8 @@ def test_verbose_prints_the_traceback_and_still_the_sentence(adcli: Adcli) -> No
     assert "Traceback" in told.err
     assert told.err.splitlines()[-1].startswith("adcli: there is no model")
     assert "Traceback" in adcli("info", "none.h5", env={"ADCLI_VERBOSE": "1"}).err
-    assert "Traceback" not in adcli("info", "none.h5", env={"ADCLI_VERBOSE": "0"}).err
+    for no in ("", "0", "false", "No", "OFF"):
+        assert "Traceback" not in adcli("info", "none.h5", env={"ADCLI_VERBOSE": no}).err
 
 
 def test_a_defect_is_one_line_that_names_a_log(
