@@ -192,6 +192,14 @@ def test_the_bytes_of_the_cost_tables_are_those_of_real_detectors(played: Path) 
     assert bank.nbytes == generate.patchcore_bytes(int(0.1 * 14 * 1024), 384)
 
 
+def test_measured_tables_are_those_of_the_results() -> None:
+    done = subprocess.run([sys.executable, ROOT / "benchmarks/tables.py", "--check"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "up to date\n")
+    for page in ("README.md", "docs/methods.md", "benchmarks/README.md"):
+        blocks = re.findall(r"<!-- measured:\w+ -->\n(.*?)<!-- /measured", (ROOT / page).read_text(), re.DOTALL)
+        assert blocks and all(block.count("|") > 20 for block in blocks), page
+
+
 # Examples
 
 
