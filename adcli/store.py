@@ -58,6 +58,10 @@ def save(model: Model, path: Path) -> None:
                 _write_attribute(file, "schema", SCHEMA)
                 _write_attribute(file, "detector_digest", _digest(file, _DETECTOR_PARTS))
                 _write_attribute(file, "digest", _digest(file, sorted(file)))
+        except PermissionError as error:
+            raise EnvironmentFault(
+                f"the model may not be written to {path}: give yourself the permission, or choose another folder"
+            ) from error
         except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
             free = shutil.disk_usage(path.parent).free // 2**20
             raise EnvironmentFault(
@@ -89,7 +93,7 @@ def load(path: Path) -> Stored:
     try:
         with h5py.File(path, "r", locking=False) as file:
             _check_identity(file, path, size)
-            stored = Stored(_read_model(file, path), content_sha256, _attributes(file)["detector_digest"], size)
+            stored = Stored(_read_model(file, path), content_sha256, _attribute(file, "detector_digest"), size)
     except ModelFileError:
         raise
     except MemoryError as error:  # no shape is beyond the file's size, so it is the machine
@@ -103,15 +107,15 @@ def load(path: Path) -> Stored:
 
 
 def _check_identity(file: h5py.File, path: Path, size: int) -> None:
-    if "format" not in file.attrs or (attributes := _attributes(file))["format"] != _FORMAT:
+    if "format" not in file.attrs or _attribute(file, "format") != _FORMAT:
         raise ModelFileError(f"{path} is an HDF5 file, but no adcli model")
-    schema = attributes["schema"]
+    schema = _attribute(file, "schema")
     if schema > SCHEMA:
         raise ModelFileError(
             f"{path} has schema {schema}, newer than the {SCHEMA} this adcli reads: upgrade adcli, or fit it again"
         )
     _check_parts(file, size)
-    if attributes["digest"] != _digest(file, sorted(file)):
+    if _attribute(file, "digest") != _digest(file, sorted(file)):
         raise ModelFileError(f"{path} is damaged: its contents do not match its digest; restore it, or fit it again")
 
 
@@ -178,16 +182,13 @@ def _write_attribute(node: h5py.Group, name: str, value: Any) -> None:
         node.attrs[name] = value
 
 
-def _attributes(node: h5py.Group | h5py.Dataset) -> dict[str, Any]:
-    """All attributes: numbers and texts. Others are refused before they are read, see above."""
-    values = {}
-    for name in node.attrs:
-        kept = node.attrs.get_id(name)
-        if kept.shape != () or kept.dtype.kind not in "biufS":
-            raise ValueError(f"the attribute {name} of {node.name} is neither a number nor a text of fixed length")
-        value = node.attrs[name]
-        values[name] = value.decode() if isinstance(value, bytes) else value.item()
-    return values
+def _attribute(node: h5py.Group | h5py.Dataset, name: str) -> Any:
+    """A number or a text. Another kind is refused before it is read, see above."""
+    kept = node.attrs.get_id(name)
+    if kept.shape != () or kept.dtype.kind not in "biufS":
+        raise ValueError(f"the attribute {name} of {node.name} is neither a number nor a text of fixed length")
+    value = node.attrs[name]
+    return value.decode() if isinstance(value, bytes) else value.item()
 
 
 def _read_value(group: h5py.Group, name: str, hint: Any) -> Any:
@@ -204,7 +205,7 @@ def _read_value(group: h5py.Group, name: str, hint: Any) -> Any:
         return group[name][()]
     if _is_arrays(kind):
         return {key: dataset[()] for key, dataset in group[name].items()}
-    value = _attributes(group)[name]
+    value = _attribute(group, name)
     return _typed(json.loads(value) if get_origin(kind) in (tuple, dict) else value, kind)
 
 
@@ -239,13 +240,13 @@ def _digest(file: h5py.File, names: typing.Iterable[str]) -> str:
         if name in file:
             _digest_node(digest, file[name])
     if set(names) == set(file):
-        digest.update(_json({key: value for key, value in _attributes(file).items() if key != "digest"}))
+        digest.update(_attributes(file, without="digest"))
     return digest.hexdigest()
 
 
 def _digest_node(digest: Any, node: h5py.Group | h5py.Dataset) -> None:
     digest.update(node.name.encode())
-    digest.update(_json(_attributes(node)))
+    digest.update(_attributes(node))
     if isinstance(node, h5py.Dataset):
         digest.update(f"{node.dtype.str}{node.shape}".encode())
         digest.update(np.ascontiguousarray(node[()]).data)
@@ -254,8 +255,8 @@ def _digest_node(digest: Any, node: h5py.Group | h5py.Dataset) -> None:
             _digest_node(digest, node[name])
 
 
-def _json(attributes: dict[str, Any]) -> bytes:
-    return json.dumps(attributes, sort_keys=True).encode()
+def _attributes(node: h5py.Group | h5py.Dataset, without: str = "") -> bytes:
+    return json.dumps({name: _attribute(node, name) for name in node.attrs if name != without}, sort_keys=True).encode()
 
 
 def _file_sha256(path: Path) -> tuple[str, int]:

@@ -77,7 +77,8 @@ def peer() -> str:
         fit, test = ([run[step]["wall_s"] for run in runs] for step in ("fit", "eval"))
         peak = max(run["fit"]["peak_mb"] for run in runs) / 1024
         metrics = ("image_auroc", "pixel_auroc", "aupro_0.3")
-        cells = [f"{name}, adcli ({len(runs)} seed{'s' * (len(runs) > 1)})", *(_spread(runs, metric) for metric in metrics)]
+        seeds = f"{len(runs)} seed{'s' * (len(runs) > 1)}"
+        cells = [f"{name}, adcli ({seeds})", *(_spread(runs, metric) for metric in metrics)]
         lines.append(_row([*cells, f"{statistics.median(fit):.1f}", f"{peak:.1f}", f"{statistics.median(test):.1f}"]))
         cells = [f"{name}, anomalib", *(f"{other[metric]:.4f}" for metric in metrics)]
         lines.append(_row([*cells, f"{other['fit_s']:.1f}", f"{other['peak_gb']:.1f}", f"{other['test_s']:.1f}"]))

@@ -129,7 +129,12 @@ def test_a_folder_is_refused_and_a_missing_file_names_the_command(tmp_path):
 
 
 def test_a_newer_schema_is_refused_by_its_number(path):
-    assert "schema 2" in refusal(altered(path, lambda file: put(file, "schema", store.SCHEMA + 1)))
+    def renew(file):
+        put(file, "schema", store.SCHEMA + 1)
+        file.attrs["later"] = "a text of variable length"
+        file.create_dataset("chunks", (8,), "f4", chunks=(4,))
+
+    assert f"schema {store.SCHEMA + 1}" in refusal(altered(path, renew, sign=False))
 
 
 def test_an_unknown_method_is_named(path):
