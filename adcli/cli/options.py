@@ -12,7 +12,7 @@ import typer
 
 from adcli.errors import UsageError
 
-MOST_IMAGES = 4096  # a batch
+MOST_IMAGES = 10**9  # a batch; memory ends long before
 MOST_WORKERS = 256  # each holds images of its own: thousands would only fill the memory
 
 
