@@ -28,6 +28,11 @@ class HasPath(Protocol):
     def path(self) -> Path: ...
 
 
+def read_source(source: HasPath) -> Image:
+    """The image in the file, as it is."""
+    return read_image(source.path)
+
+
 Source = TypeVar("Source", bound=HasPath)
 Result = TypeVar("Result")
 
@@ -83,13 +88,17 @@ class Mapper:
         cv2.setNumThreads(1)  # whole images run side by side; one operation uses one core
 
     def stream(
-        self, sources: Iterable[Source], finish: Callable[[Source, Mapped | UnreadableImage], Result]
+        self,
+        sources: Iterable[Source],
+        finish: Callable[[Source, Mapped | UnreadableImage], Result],
+        read: Callable[[Source], Image] = read_source,
     ) -> Iterator[Result]:
-        """finish(source, map or reason) for every image, in order; `finish` runs on the worker threads."""
+        """finish(source, map or reason) for every image, in order; `read` and `finish` run on the worker threads."""
 
         def work(chunk: list[Source]) -> list[Result]:
             try:
-                return [finish(source, outcome) for source, outcome in zip(chunk, self._map(chunk), strict=True)]
+                outcomes = self._map(chunk, read)
+                return [finish(source, outcome) for source, outcome in zip(chunk, outcomes, strict=True)]
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -101,14 +110,14 @@ class Mapper:
         for results in stream(batches(sources, self._scorer.batch), work, self._threads):
             yield from results
 
-    def _map(self, chunk: list[Source]) -> Iterator[Mapped | UnreadableImage]:
+    def _map(self, chunk: list[Source], read: Callable[[Source], Image]) -> Iterator[Mapped | UnreadableImage]:
         """Maps of a batch, one at a time: each is as large as its file."""
         outcomes: deque[UnreadableImage | tuple[Image, float]] = deque()
         pixels = []
         for source in chunk:
             began = time.perf_counter()
             try:
-                image = read_image(source.path)
+                image = read(source)
                 pixels.append(prepare(image.pixels, self._spec.image_size, self._spec.white_level))
                 outcomes.append((image, time.perf_counter() - began))
             except UnreadableImage as error:
