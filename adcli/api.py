@@ -12,7 +12,7 @@ from pathlib import Path
 from adcli import layouts
 from adcli.finding import find_images
 from adcli.model import Model
-from adcli.regions import MinArea, parse_pitch
+from adcli.sizes import AskedSize, parse_pitch
 from adcli.store import Stored
 from adcli.store import load as load_file
 from adcli.store import save as save_file
@@ -20,11 +20,12 @@ from adcli.tasks import calibrate as calibrate_task
 from adcli.tasks import evaluate as evaluate_task
 from adcli.tasks import fit as fit_task
 from adcli.tasks import score as score_task
-from adcli.tasks.calibrate import Calibrated, Rule
+from adcli.tasks.calibrate import Calibrated
 from adcli.tasks.evaluate import Evaluated
 from adcli.tasks.fit import Fitted, Recipe
 from adcli.tasks.mapping import Machine
 from adcli.tasks.score import Outputs, Scored
+from adcli.thresholds.estimators import Rule
 from adcli.types import Progress, no_progress
 
 AnyPath = str | PathLike[str]
@@ -41,14 +42,19 @@ def fit(
     image_size: tuple[int, int] = (256, 256),
     params: dict[str, object] | None = None,
     holdout: float = 0.2,
-    min_area: str | None = None,
+    leave_one_out: bool = False,
+    min_area: str | Sequence[str] | None = None,
+    min_length: str | None = None,
+    min_width: str | None = None,
     pixel_pitch: str | None = None,
+    group_by: str | None = None,
     white_level: float | None = None,
     rule: Rule | None = None,
     seed: int = 0,
     offline: bool = False,
     machine: Machine | None = None,
     overwrite: bool = False,
+    pictures: bool = True,
     progress: Progress = no_progress,
 ) -> Fitted:
     """Learns from good images and writes a calibrated model. See `adcli.tasks.fit.fit` for what it raises."""
@@ -60,8 +66,10 @@ def fit(
         image_size=(image_size[0], image_size[1]),
         params=tuple(f"{name}={value}" for name, value in (params or {}).items()),
         holdout=holdout,
-        min_area=None if min_area is None else MinArea.parse(min_area),
+        leave_one_out=leave_one_out,
+        size=_size(min_area, min_length, min_width),
         pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+        group_by=group_by,
         white_level=white_level,
         seed=seed,
         offline=offline,
@@ -73,6 +81,7 @@ def fit(
         rule=rule,
         machine=machine,
         overwrite=overwrite,
+        pictures=pictures,
         progress=progress,
     )
 
@@ -82,9 +91,14 @@ def calibrate(
     model: AnyPath = "model.h5",
     *,
     rule: Rule | None = None,
-    min_area: str | None = None,
+    min_area: str | Sequence[str] | None = None,
+    min_length: str | None = None,
+    min_width: str | None = None,
     pixel_pitch: str | None = None,
+    group_by: str | None = None,
+    leave_out_group: str | None = None,
     machine: Machine | None = None,
+    pictures: bool = True,
     progress: Progress = no_progress,
 ) -> Calibrated:
     """Sets the model's threshold from good images it has not seen."""
@@ -92,9 +106,12 @@ def calibrate(
         find_images(_several(held_out)),
         Path(model),
         rule=rule,
-        min_area=None if min_area is None else MinArea.parse(min_area),
+        size=_size(min_area, min_length, min_width),
         pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+        group_by=group_by,
+        leave_out_group=leave_out_group,
         machine=machine,
+        pictures=pictures,
         progress=progress,
     )
 
@@ -143,6 +160,10 @@ def load(model: AnyPath = "model.h5") -> Stored:
 def save(model: Model, path: AnyPath) -> None:
     """Writes a model file, whole or not at all."""
     save_file(model, Path(path))
+
+
+def _size(min_area: str | Sequence[str] | None, min_length: str | None, min_width: str | None) -> AskedSize | None:
+    return AskedSize.parse([min_area] if isinstance(min_area, str) else min_area or (), min_length, min_width)
 
 
 def _several(paths: AnyPath | Sequence[AnyPath]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from adcli.errors import ModelFileError
-from adcli.regions import MinArea
+from adcli.sizes import MinSize
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,14 @@ class Calibration:
     rule: str
     engine: str  # the engine and
     precision: str  # the precision that the threshold belongs to: fp32 | bf16
-    threshold: float  # NG above it; float64 of a float32 score
+    threshold: float  # NG above it, in the units of the image score
     check_threshold: float | None  # CHECK above it, where a band was asked for
     max_false_reject: float | None  # the rate that was asked for
     check_false_reject: float | None
     confidence: float | None  # None: the rates hold on average over draws of the held-out images
-    scores: np.ndarray  # (n,) float64, S_A of the held-out images, ascending
-    digests: np.ndarray  # (n, 32) uint8, their sha256, ascending
+    evidence: str  # held-out | leave-one-out: what the scores are of
+    scores: np.ndarray  # (n,) float64, of the held-out images, or parts where images are grouped; ascending
+    digests: np.ndarray  # (images, 32) uint8, sha256 of the images behind the scores, ascending
     median_pixel: float  # of the held-out maps, every second row and column, each map counting alike
     low_pixel: float  # their 1 % quantile
 
@@ -55,13 +56,26 @@ class Calibration:
             if threshold is not None and not math.isfinite(threshold):  # nothing is above NaN: all would be OK
                 raise ValueError(f"a threshold is a finite number, not {threshold}")
 
-    @property
-    def overlay_low(self) -> tuple[float, str]:
-        """Where the overlay's colour scale begins, and its name: the median good pixel, unless the threshold is not
-        above it."""
-        if self.threshold > self.median_pixel:
+    def overlay_low(self, threshold: float) -> tuple[float, str]:
+        """Where the overlay's colour scale begins, and its name: the median good pixel, unless the threshold, in the
+        units of a pixel, is not above it."""
+        if threshold > self.median_pixel:
             return self.median_pixel, "median good"
         return self.low_pixel, "1 % good"
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What brings the levels of several sizes to one scale, see adcli.thresholds.joint."""
+
+    centre: np.ndarray  # (k,) float64
+    spread: np.ndarray  # (k,) float64, positive
+    images: int  # good images that they are of
+    evidence: str  # leave-one-out: of images learnt from; held-out: of images set apart from the calibration
+
+    def __post_init__(self) -> None:
+        if self.centre.shape != self.spread.shape or not np.isfinite(self.centre).all() or not (self.spread > 0).all():
+            raise ValueError("scales are a finite centre and a positive spread for each size")
 
 
 @dataclass(frozen=True)
@@ -82,10 +96,18 @@ class Model:
     weights: dict[str, np.ndarray]  # the backbone's, up to the last used layer, under torchvision's names
     detector: Any
     footprint: float  # pixels above half of one lifted patch, as a share of the image
-    min_area: MinArea  # that a region must have to count; by default the footprint
+    sizes: tuple[MinSize, ...]  # that a region must have to count, any of them; by default the footprint's area
+    scales: Scales | None  # of several sizes
     pixel_pitch: float | None  # mm per pixel of the original image
+    group_by: str | None  # expression that finds the part an image shows; None: each image is a part of its own
     calibration: Calibration | None
     provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise ValueError("a model has a minimum size")
+        if self.scales is not None and self.scales.centre.shape != (len(self.sizes),):
+            raise ValueError(f"{len(self.sizes)} sizes have scales of the shape {self.scales.centre.shape}")
 
     def require_calibration(self) -> Calibration:
         """The calibration. Raises ModelFileError, naming the mending command, when there is none."""

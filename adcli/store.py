@@ -1,8 +1,9 @@
 """A model and its HDF5 file: the only place that knows HDF5.
 
 A file is the picture of the Model dataclass: a nested dataclass is a group, an array a dataset, a number or a text an
-attribute, a tuple or a dict of texts an attribute in JSON; None is absent. docs/file-format.md says what a reader may
-rely on. The walk follows the field annotations, so no detector writes its own saving, and nothing is ever unpickled.
+attribute, a tuple or a dict of texts an attribute in JSON, a tuple of dataclasses a group of numbered groups; None is
+absent. docs/file-format.md says what a reader may rely on. The walk follows the field annotations, so no detector
+writes its own saving, and nothing is ever unpickled.
 
 Texts have a fixed length, which keeps them where HDF5 has checksums. Those of variable length lie in a heap that has
 none, and in which one flipped bit can make the library loop without end.
@@ -161,6 +162,10 @@ def _write_value(group: h5py.Group, name: str, value: Any, kind: Any) -> None:
         return
     if dataclasses.is_dataclass(value):
         _write_fields(group.create_group(name), value)
+    elif _is_records(kind):
+        records = group.create_group(name)
+        for place, record in enumerate(value):
+            _write_fields(records.create_group(str(place)), record)
     elif isinstance(value, np.ndarray):
         group.create_dataset(name, data=value, track_times=False)
     elif _is_arrays(kind):
@@ -201,6 +206,9 @@ def _read_value(group: h5py.Group, name: str, hint: Any) -> Any:
         hints = typing.get_type_hints(kind)
         fields = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
         return kind(**{key: _read_value(group[name], key, hint) for key, hint in fields.items()})
+    if _is_records(kind):
+        each, records = get_args(kind)[0], group[name]
+        return tuple(_read_value(records, str(place), each) for place in range(len(records)))
     if kind is np.ndarray:
         return group[name][()]
     if _is_arrays(kind):
@@ -211,6 +219,10 @@ def _read_value(group: h5py.Group, name: str, hint: Any) -> Any:
 
 def _is_arrays(kind: Any) -> bool:
     return get_origin(kind) is dict and get_args(kind)[1] is np.ndarray
+
+
+def _is_records(kind: Any) -> bool:
+    return get_origin(kind) is tuple and dataclasses.is_dataclass(get_args(kind)[0])
 
 
 def _options(hint: Any) -> tuple[Any, ...]:

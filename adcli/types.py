@@ -33,6 +33,10 @@ class Region:
 
     area_px: int
     area_mm2: float | None
+    length_px: float  # largest distance between two of its pixels' centres, plus one
+    length_mm: float | None
+    width_px: float  # smallest extent of its pixels' centres over all directions, plus one
+    width_mm: float | None
     bbox: tuple[int, int, int, int]  # x, y, width, height
     centroid: tuple[float, float]  # x, y
     max: float  # largest score in it, raw units

@@ -9,8 +9,31 @@ import numpy as np
 
 from adcli.model import Calibration, Model
 from adcli.regions import area_score, find_regions
+from adcli.sizes import PixelSize
 from adcli.thresholds import p_value
+from adcli.thresholds.joint import joint_score, level_thresholds
 from adcli.types import Region, Verdict
+
+
+@dataclass(frozen=True)
+class Measured:
+    """How strange a map is: the level that each minimum size reaches, and the one score they make."""
+
+    sizes: tuple[PixelSize, ...]  # in pixels of this image
+    levels: np.ndarray  # (k,) float64, S of each size; minus infinity where no region can have it
+    score: float  # the level itself, or U of several
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One of several sizes, and what it asks of this image."""
+
+    min_area_px: int
+    min_length_px: float
+    min_width_px: float
+    threshold: float  # NG above it, in the units of the map
+    check_threshold: float | None
+    score: float | None  # the level it reaches; None where the image is too small for it
 
 
 @dataclass(frozen=True)
@@ -19,29 +42,76 @@ class Judgement:
 
     verdict: Verdict
     reason: str | None
-    score: float | None  # S_A, raw units; None where the minimum area is larger than the image
+    score: float | None  # None where the minimum size is larger than the image
     min_area_px: int
     p_value: float | None
     regions: list[Region]  # those that decided, largest first
     mask: np.ndarray  # (H, W) bool, those regions and nothing else
+    conditions: list[Condition] | None  # None for a single size
+
+
+def measure(model: Model, score_map: np.ndarray) -> Measured:
+    """The image score of a map (H, W) float32 of the file's size.
+
+    With several sizes and no scales yet, which a model without a threshold may have, it is the first size's level.
+    """
+    height, width = score_map.shape
+    sizes = tuple(size.pixels(width, height, model.pixel_pitch) for size in model.sizes)
+    levels = np.array([area_score(score_map, size) for size in sizes])
+    if model.scales is None:
+        return Measured(sizes, levels, float(levels[0]))
+    return Measured(sizes, levels, float(joint_score(levels, model.scales.centre, model.scales.spread)))
+
+
+def map_thresholds(model: Model, threshold: float) -> np.ndarray:
+    """The threshold of the image score as one of the map for each size, (k,)."""
+    if model.scales is None:
+        return np.array([threshold])
+    return level_thresholds(threshold, model.scales.centre, model.scales.spread)
 
 
 def judge(model: Model, calibration: Calibration, score_map: np.ndarray) -> Judgement:
     """The verdict on a map (H, W) float32 of the file's size.
 
-    NG exactly when the map has an 8-connected region strictly above the threshold of at least the minimum area; where
-    there is a check threshold, CHECK when it has such a region above that one only.
+    NG exactly when the map has an 8-connected region strictly above the threshold that has the minimum size; where
+    there is a check threshold, CHECK when it has such a region above that one only. With several sizes each has a
+    threshold of its own, and the mask is the union of the regions that any of them finds.
     """
-    height, width = score_map.shape
-    area = model.min_area.pixels(width, height, model.pixel_pitch)
-    score = area_score(score_map, area)
+    measured = measure(model, score_map)
+    area = measured.sizes[0].area
     nothing = np.zeros(score_map.shape, bool)
-    if score == -math.inf:
-        reason = f"the minimum area of {area} px is larger than the image"
-        return Judgement(Verdict.CHECK, reason, None, area, None, [], nothing)
+    conditions = _conditions(model, calibration, measured)
+    if measured.score == -math.inf:
+        reason = f"the minimum size of {model.sizes[0]} ({area} px) is larger than the image"
+        return Judgement(Verdict.CHECK, reason, None, area, None, [], nothing, conditions)
+    score = measured.score
     rank = p_value(calibration.scores, score)
     for verdict, threshold in ((Verdict.NG, calibration.threshold), (Verdict.CHECK, calibration.check_threshold)):
         if threshold is not None and score > threshold:
-            mask, regions = find_regions(score_map, threshold, area, model.pixel_pitch)
-            return Judgement(verdict, None, score, area, rank, regions, mask)
-    return Judgement(Verdict.OK, None, score, area, rank, [], nothing)
+            mask, regions = _decided(model, score_map, measured.sizes, map_thresholds(model, threshold))
+            return Judgement(verdict, None, score, area, rank, regions, mask, conditions)
+    return Judgement(Verdict.OK, None, score, area, rank, [], nothing, conditions)
+
+
+def _decided(
+    model: Model, score_map: np.ndarray, sizes: tuple[PixelSize, ...], levels: np.ndarray
+) -> tuple[np.ndarray, list[Region]]:
+    """Mask and regions. Regions of several sizes that overlap or touch are one."""
+    found = [find_regions(score_map, t, size, model.pixel_pitch) for size, t in zip(sizes, levels, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    mask = np.logical_or.reduce([mask for mask, _ in found])
+    inside = np.where(mask, score_map, np.float32(-np.inf))
+    return mask, find_regions(inside, float(levels.min()), PixelSize(1), model.pixel_pitch)[1]
+
+
+def _conditions(model: Model, calibration: Calibration, measured: Measured) -> list[Condition] | None:
+    if model.scales is None:
+        return None
+    thresholds = map_thresholds(model, calibration.threshold)
+    check = calibration.check_threshold
+    below = [None] * len(thresholds) if check is None else map_thresholds(model, check).tolist()
+    return [
+        Condition(size.area, size.length, size.width, float(at), check_at, None if level == -math.inf else float(level))
+        for size, at, check_at, level in zip(measured.sizes, thresholds, below, measured.levels, strict=True)
+    ]

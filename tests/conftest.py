@@ -64,6 +64,7 @@ def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name, raising=False)
         patch.setenv("ADCLI_WEIGHTS_DIR", str(nowhere / "weights"))
         patch.setenv("TORCH_HOME", str(nowhere / "torch"))
+        patch.setenv("ADCLI_PICTURES", "0")  # half a second each, for the tests that look at them only
         yield
 
 

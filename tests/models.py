@@ -13,8 +13,8 @@ import numpy as np
 from adcli.detectors.padim import PaDiM, PaDiMParams
 from adcli.detectors.patchcore import PatchCore, PatchCoreParams
 from adcli.detectors.reduction import Reduction
-from adcli.model import Calibration, Model, Provenance, Spec
-from adcli.regions import MinArea
+from adcli.model import Calibration, Model, Provenance, Scales, Spec
+from adcli.sizes import MinArea, MinLength, MinSize
 
 RNG = np.random.default_rng(0)
 SHAPES = ((3, 2, 2), (4, 1, 1))
@@ -25,11 +25,13 @@ def real(*shape):
 
 
 DETECTORS = {
-    "padim, channels": PaDiM(PaDiMParams(), SHAPES, Reduction(np.array([0, 2, 5]), None), real(4, 3), real(4, 6)),
+    "padim, channels": PaDiM(PaDiMParams(), SHAPES, Reduction(np.array([0, 2, 5]), None), 9, real(4, 3), real(4, 6)),
     "padim, projection": PaDiM(
-        PaDiMParams("ortho", 3, 0.5, "bilinear"), SHAPES, Reduction(None, real(7, 3)), real(4, 3), real(4, 6)
+        PaDiMParams("ortho", 3, 0.5, "bilinear"), SHAPES, Reduction(None, real(7, 3)), 9, real(4, 3), real(4, 6)
     ),
-    "patchcore": PatchCore(PatchCoreParams(0.25, 7, 64, 3), SHAPES, real(5, 7), 16, 0.1 + 0.2),
+    "patchcore": PatchCore(
+        PatchCoreParams(0.25, 7, 64, 3), SHAPES, real(5, 7), np.array([0, 3, 3, 1, 2], np.int32), 16, 0.1 + 0.2
+    ),
 }
 CALIBRATION = Calibration(
     rule="band 1 % and 5 %",
@@ -37,6 +39,7 @@ CALIBRATION = Calibration(
     precision="fp32",
     threshold=float(np.float32(1.7)),
     check_threshold=1.2,
+    evidence="held-out",
     max_false_reject=0.01,
     check_false_reject=0.05,
     confidence=0.95,
@@ -63,8 +66,10 @@ def make(detector="padim, channels", calibration=CALIBRATION, **changes):
         weights={"conv1.weight": real(2, 3, 1, 1), "bn1.bias": real(2)},
         detector=DETECTORS[detector],
         footprint=1 / 3,
-        min_area=MinArea(0.4, "mm2"),
+        sizes=(MinSize(MinArea(0.4, "mm2")), MinSize(MinArea(1.0, "px"), MinLength(2.5, "mm"), MinLength(3.0, "px"))),
+        scales=Scales(np.array([0.5, -0.1]), np.array([1.0, 0.3]), 9, "leave-one-out"),
         pixel_pitch=0.05,
+        group_by="part([0-9]+)",
         calibration=calibration,
         provenance=Provenance(
             RNG.integers(0, 256, (9, 32), np.uint8), 2, "ab" * 32, {"adcli": "0.1", "torch": "2.4+cpu µ"}

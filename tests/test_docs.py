@@ -26,8 +26,8 @@ from adcli.errors import AdcliError
 from adcli.finding import SUFFIXES
 from adcli.model import Model
 from adcli.report.results import COLUMNS
-from adcli.tasks.calibrate import Rule
 from adcli.tasks.score import CHECK_EXIT, NG_EXIT
+from adcli.thresholds.estimators import Rule
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -106,7 +106,7 @@ def test_the_page_has_the_keys_of_results(played: Path) -> None:
     section = page("cli.md").partition("| key of results.jsonl |")[2].partition("\n\n")[0]
     lines = (played / "textures-results/scored/results.jsonl").read_text().splitlines()
     assert [set(json.loads(line)) for line in lines] == [named_first(section)] * len(lines)
-    columns = named_first(section) - {"regions"} | {"n_regions", "largest_area_px", "largest_bbox"}
+    columns = named_first(section) - {"conditions", "regions"} | {"n_regions", "largest_area_px", "largest_bbox"}
     assert columns == set(COLUMNS)
     assert all(f"`{column}`" in page("cli.md") for column in columns)
 
@@ -130,7 +130,8 @@ def paths(kind: type, prefix: str) -> Iterator[str]:
         if name == "params" or not inner:
             yield f"{prefix}{name}" + ("/*" if name == "weights" else "")
         else:
-            yield from paths(inner[0], f"{prefix}{name}/")
+            each = "0/" if typing.get_origin(hint) is tuple else ""
+            yield from paths(inner[0], f"{prefix}{name}/{each}")
 
 
 def test_the_format_page_has_every_field_and_no_other() -> None:

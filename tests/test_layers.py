@@ -21,6 +21,7 @@ OWNERS = {  # foreign package: the rooms that may import it
     "h5py": {"store"},
     "typer": {"cli"},
     "rich": {"cli", "report"},
+    "matplotlib": {"report"},
 }
 HEAVY = {"torch", "torchvision", "cv2", "scipy", "skimage", "h5py", "matplotlib"}
 TALK = {"print", "input", "exit", "quit", "sys.exit", "os._exit", "sys.stdout", "sys.stderr"}

@@ -1,4 +1,4 @@
-"""S_A against three other ways to compute it, the regions against it, and areas in every unit."""
+"""S_A against three other ways to compute it, and the regions against S_A."""
 
 from __future__ import annotations
 
@@ -9,38 +9,8 @@ import pytest
 from scipy import ndimage
 from skimage.morphology import area_opening
 
-from adcli.errors import UsageError
-from adcli.regions import MinArea, area_score, find_regions, parse_pitch
-
-EIGHT = np.ones((3, 3), int)
-KINDS = ["noise", "smooth", "plateaus", "ties", "tiny", "line", "holes", "constant", "infinite"]
-
-
-def make_map(kind: str, rng: np.random.Generator) -> np.ndarray:
-    height, width = rng.integers(3, 26, 2)
-    noise = rng.normal(size=(height, width))
-    if kind == "smooth":
-        noise = ndimage.gaussian_filter(noise, rng.uniform(0.7, 3))
-    elif kind == "plateaus":
-        noise = np.round(ndimage.gaussian_filter(noise, 1.5) * rng.choice([5, 20]))
-    elif kind == "ties":
-        noise = rng.integers(0, rng.integers(2, 6), (height, width)) * 0.1
-    elif kind == "tiny":
-        noise = rng.normal(size=rng.integers(1, 4, 2))
-    elif kind == "line":
-        noise = rng.normal(size=(1, width) if rng.random() < 0.5 else (height, 1))
-    elif kind == "holes":
-        noise[rng.random((height, width)) < rng.uniform(0.1, 0.9)] = -np.inf
-    elif kind == "constant":
-        noise = np.full((height, width), rng.choice([-1.5, 0.0, 0.1]))
-    elif kind == "infinite":
-        noise[rng.random((height, width)) < 0.2] = np.inf
-        noise[rng.random((height, width)) < 0.2] = -np.inf
-    return noise.astype(np.float32)
-
-
-def make_area(score_map: np.ndarray, rng: np.random.Generator) -> int:
-    return int(np.ceil(np.exp(rng.uniform(0, np.log(1.2 * score_map.size)))))
+from adcli.regions import area_score, find_regions
+from tests.score_maps import EIGHT, KINDS, make_area, make_map
 
 
 def by_union_find(score_map: np.ndarray, min_area: int) -> float:
@@ -322,83 +292,3 @@ def test_small_components_are_neither_region_nor_mask():
     mask, regions = find_regions(score_map, 1, 2)
     assert [region.area_px for region in regions] == [9]
     assert not mask[4, 8]
-
-
-@pytest.mark.parametrize(
-    ("text", "value", "unit"),
-    [
-        ("25px", 25, "px"),
-        ("25", 25, "px"),
-        (" 25 PX ", 25, "px"),
-        ("0.4mm2", 0.4, "mm2"),
-        ("0.4 mm²", 0.4, "mm2"),
-        ("0.1%", 0.001, "share"),
-        ("0.29%", 0.0029, "share"),
-        ("100%", 1, "share"),
-        ("1e-3%", 0.00001, "share"),
-    ],
-)
-def test_a_minimum_area_is_read_and_written_back(text, value, unit):
-    area = MinArea.parse(text)
-    assert area == MinArea(value, unit)
-    assert MinArea.parse(str(area)) == area
-
-
-def test_a_minimum_area_is_written_as_a_user_would():
-    assert [str(MinArea.parse(text)) for text in ("25", "0.40 mm2", "0.29%")] == ["25px", "0.4mm2", "0.29%"]
-
-
-def test_every_share_survives_being_written_and_read():
-    for value in np.random.default_rng(0).random(500):
-        area = MinArea(float(value), "share")
-        assert MinArea.parse(str(area)) == area
-
-
-@pytest.mark.parametrize("text", ["", "px", "-3px", "25cm2", "1.2.3px", ".px", "nan", "inf%", "101%", "0x10", "5 5px"])
-def test_what_is_not_a_minimum_area_is_refused(text):
-    with pytest.raises(UsageError):
-        MinArea.parse(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "height", "pitch", "pixels"),
-    [
-        ("25px", 10, 10, None, 25),
-        ("25.5px", 10, 10, None, 26),
-        ("0px", 10, 10, None, 1),
-        ("0.25mm2", 9, 9, 0.05, 100),
-        ("0.2501mm2", 9, 9, 0.05, 101),
-        ("0.03mm2", 9, 9, 0.1, 3),
-        ("0.001mm2", 9, 9, 0.1, 1),
-        ("0.1%", 1000, 700, None, 700),
-        ("0.1%", 1000, 701, None, 701),
-        ("0.1%", 450, 450, None, 203),
-        ("7%", 10, 10, None, 7),
-        ("100%", 123, 77, None, 123 * 77),
-    ],
-)
-def test_a_minimum_area_in_pixels_is_the_least_whole_number_that_is_enough(text, width, height, pitch, pixels):
-    assert MinArea.parse(text).pixels(width, height, pitch) == pixels
-
-
-def test_pixels_counted_as_a_share_come_back_as_the_same_pixels():
-    for count in range(1, 2000, 7):
-        assert MinArea(count / (450 * 449), "share").pixels(450, 449) == count
-
-
-def test_square_millimetres_without_the_size_of_a_pixel_are_refused():
-    with pytest.raises(UsageError, match="--pixel-pitch"):
-        MinArea.parse("0.4mm2").pixels(100, 100)
-
-
-@pytest.mark.parametrize(
-    ("text", "pitch"), [("0.05mm", 0.05), ("50um", 0.05), ("33.3 um", 0.0333), ("50µm", 0.05), ("1MM", 1.0)]
-)
-def test_the_size_of_a_pixel_is_read_in_mm(text, pitch):
-    assert parse_pitch(text) == pitch
-
-
-@pytest.mark.parametrize("text", ["0.05", "0mm", "-1mm", "50nm", "mm", ""])
-def test_what_is_not_the_size_of_a_pixel_is_refused(text):
-    with pytest.raises(UsageError):
-        parse_pitch(text)

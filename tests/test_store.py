@@ -18,7 +18,7 @@ from adcli import store
 from adcli.detectors.padim import PaDiMParams
 from adcli.errors import EnvironmentFault
 from adcli.model import Provenance
-from adcli.regions import MinArea
+from adcli.sizes import MinArea, MinSize
 from adcli.store import load, save
 from tests.models import CALIBRATION, DETECTORS, digest, make, real, same
 
@@ -44,7 +44,7 @@ def test_fields_that_may_be_absent_come_back_as_none(tmp_path):
     calibration = dataclasses.replace(
         CALIBRATION, check_threshold=None, max_false_reject=None, check_false_reject=None, confidence=None
     )
-    model = make(calibration=calibration, pixel_pitch=None, min_area=MinArea(1.0, "share"))
+    model = make(calibration=calibration, pixel_pitch=None, sizes=(MinSize(MinArea(1.0, "share")),), scales=None)
     model = dataclasses.replace(model, spec=dataclasses.replace(model.spec, white_level=None))
     save(model, tmp_path / "model.h5")
     assert same(load(tmp_path / "model.h5").model, model)
@@ -107,7 +107,7 @@ def test_the_detector_digest_changes_with_what_was_learnt_and_not_with_the_calib
     for other in (
         dataclasses.replace(model, calibration=None),
         dataclasses.replace(model, calibration=dataclasses.replace(CALIBRATION, threshold=2.0)),
-        dataclasses.replace(model, min_area=MinArea(25.0, "px"), pixel_pitch=0.1),
+        dataclasses.replace(model, sizes=(MinSize(MinArea(25.0, "px")),), scales=None, pixel_pitch=0.1),
     ):
         assert digests(other)[0] == name and digests(other)[1] != sha256
     for other in (

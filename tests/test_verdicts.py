@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adcli.regions import MinArea
+from adcli.model import Scales
+from adcli.sizes import MinArea, MinSize
 from adcli.types import Verdict
 from adcli.verdicts import judge
 from tests.metrics.references import regions_of
@@ -19,7 +20,9 @@ HELD_OUT = np.array([0.2, 0.5, 0.5, 0.9])
 
 def calibrated(threshold=1.0, check=None, area=4.0, unit="px", pitch=None):
     calibration = replace(CALIBRATION, threshold=threshold, check_threshold=check, scores=HELD_OUT)
-    return make(calibration=calibration, min_area=MinArea(area, unit), pixel_pitch=pitch), calibration
+    return make(
+        calibration=calibration, sizes=(MinSize(MinArea(area, unit)),), scales=None, pixel_pitch=pitch
+    ), calibration
 
 
 def blob(value, size=2, shape=(9, 11), ground=0.0):
@@ -149,7 +152,7 @@ def test_the_p_value_counts_held_out_scores_that_are_at_least_as_high():
         calibration = replace(
             CALIBRATION, threshold=10.0, check_threshold=None, scores=np.float64(np.float32(HELD_OUT))
         )
-        model = make(calibration=calibration, min_area=MinArea(4.0, "px"))
+        model = make(calibration=calibration, sizes=(MinSize(MinArea(4.0, "px")),), scales=None)
         assert judge(model, calibration, blob(value)).p_value == (1 + count) / 5
 
 
@@ -166,3 +169,55 @@ def test_judging_does_not_change_the_map():
     before = score_map.copy()
     judge(*calibrated(threshold=0.5, check=0.2, area=3), score_map)
     assert np.array_equal(score_map, before)
+
+
+def test_no_verdict_or_mask_changes_under_exp_of_every_score():
+    """exp of float32 values this far apart keeps their order strictly."""
+    rng = np.random.default_rng(11)
+    maps = [rng.normal(size=(12, 14)).astype(np.float32) for _ in range(60)]
+    for area, check in ((1.0, None), (5.0, None), (5.0, 0.4)):
+        model, calibration = calibrated(threshold=float(maps[0][3, 3]), check=check and float(maps[1][4, 4]), area=area)
+        raised = replace(
+            calibration,
+            threshold=float(np.exp(np.float32(calibration.threshold))),
+            check_threshold=check and float(np.exp(np.float32(calibration.check_threshold))),
+        )
+        seen = set()
+        for score_map in maps:
+            one, other = judge(model, calibration, score_map), judge(model, raised, np.exp(score_map))
+            assert one.verdict is other.verdict
+            assert np.array_equal(one.mask, other.mask)
+            seen.add(one.verdict)
+        assert Verdict.NG in seen
+
+
+def test_with_several_sizes_any_of_them_decides():
+    """A small hot spot and a large faint one are each found by the size that is made for them, and nothing is else."""
+    sizes = (MinSize(MinArea(4, "px")), MinSize(MinArea(36, "px")))
+    scales = Scales(np.array([2.0, 1.0]), np.array([1.0, 0.25]), 9, "leave-one-out")
+    calibration = replace(CALIBRATION, threshold=2.0, check_threshold=1.0, scores=HELD_OUT)
+    model = make(calibration=calibration, sizes=sizes, scales=scales, pixel_pitch=None)
+    # Levels: 4 px need more than 2 + 2 * 1 = 4, 36 px more than 1 + 2 * 0.25 = 1.5; for CHECK 3 and 1.25.
+    for value, side, verdict in (
+        (4.1, 2, Verdict.NG),
+        (4.0, 2, Verdict.CHECK),
+        (3.0, 2, Verdict.OK),
+        (1.6, 6, Verdict.NG),
+        (1.5, 6, Verdict.CHECK),
+        (1.25, 6, Verdict.OK),
+        (1.6, 5, Verdict.OK),
+    ):
+        score_map = np.zeros((20, 20), np.float32)
+        score_map[3 : 3 + side, 5 : 5 + side] = value
+        found = judge(model, calibration, score_map)
+        assert found.verdict is verdict, (value, side)
+        assert found.mask.sum() == (0 if verdict is Verdict.OK else side * side)
+        assert [region.area_px for region in found.regions] == ([side * side] if verdict is not Verdict.OK else [])
+    both = np.zeros((20, 20), np.float32)
+    both[2:10, 2:10] = 1.6  # NG as a whole, and around a hot core
+    both[4:6, 4:6] = 9.0
+    found = judge(model, calibration, both)
+    assert found.mask.sum() == 64
+    assert [region.max for region in found.regions] == [9.0]
+    assert [condition.min_area_px for condition in found.conditions] == [4, 36]
+    assert [condition.threshold for condition in found.conditions] == [4.0, 1.5]

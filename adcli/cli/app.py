@@ -8,11 +8,14 @@ import typer
 
 from adcli import __version__
 from adcli.cli import info, weights
+from adcli.cli.advise import advise
 from adcli.cli.calibrate import calibrate
+from adcli.cli.escapes import escapes
 from adcli.cli.evaluate import evaluate
 from adcli.cli.exits import Verbs
 from adcli.cli.fit import fit
 from adcli.cli.score import score
+from adcli.cli.verify import verify
 
 _PLAIN = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
@@ -21,6 +24,9 @@ app.command("fit", short_help="Learn a model from good images.")(fit)
 app.command("calibrate", short_help="Set the threshold on other good images.")(calibrate)
 app.command("score", short_help="Write verdicts, masks and overlays.")(score)
 app.command("eval", short_help="Print metric tables.")(evaluate)
+app.command("verify", short_help="Check limit samples before a shift.")(verify)
+app.command("advise", short_help="Tell how many images a promise takes.")(advise)
+app.command("escapes", short_help="Count the defects that get past.")(escapes)
 app.command("info", short_help="Tell what a model file knows.")(info.info)
 app.command("methods", short_help="List the methods.")(info.methods)
 app.command("doctor", short_help="Tell what this machine has and lacks.")(info.doctor)

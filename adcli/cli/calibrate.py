@@ -8,19 +8,33 @@ from typing import Annotated
 import typer
 
 from adcli.cli import options as o
-from adcli.cli.console import Terminal, show, show_json
+from adcli.cli.console import Terminal, lacks_blocks, show, show_json
 
 
 def calibrate(
     held_out: Annotated[list[str], typer.Argument(metavar="HELD_OUT", help="Good images the model has not seen.")],
     model: o.Model = Path("model.h5"),
-    min_area: o.MinimumArea = None,
+    min_area: o.MinimumArea = [],  # noqa: B006 (typer's way of an option that may be given several times)
+    min_length: o.MinimumLength = None,
+    min_width: o.MinimumWidth = None,
     pixel_pitch: o.PixelPitch = None,
+    group_by: o.GroupBy = None,
+    leave_out_group: Annotated[
+        str | None,
+        o.option(
+            "--leave-out-group",
+            metavar="REGEX",
+            help="Lots, named in the path: how many images of each are rejected by a threshold from the others.",
+        ),
+    ] = None,
     rule: o.RuleName = "area",
     max_false_reject: o.MaxFalseReject = None,
     confidence: o.Confidence = None,
     check_false_reject: o.CheckFalseReject = None,
+    quantile: o.Quantile = None,
+    sigmas: o.Sigmas = None,
     threshold: o.ThresholdByHand = None,
+    pictures: o.Pictures = True,
     device: o.Device = "auto",
     engine: o.Engine = "auto",
     precision: o.Precision = "auto",
@@ -37,13 +51,15 @@ def calibrate(
     adcli calibrate ./held-out --min-area 0.4mm2 --pixel-pitch 0.05mm
     adcli calibrate ./held-out --max-false-reject 0.01 --confidence 0.95
     adcli calibrate ./held-out --max-false-reject 0.01 --check-false-reject 0.05
+    adcli calibrate ./held-out --min-area 30px --min-area 2000px
+    adcli calibrate ./held-out --group-by '(part[0-9]+)_' --leave-out-group 'lot[0-9]+'
     """
     from adcli.finding import find_images
-    from adcli.regions import MinArea, parse_pitch
-    from adcli.report.tables import calibration_json, calibration_tables
-    from adcli.tasks.calibrate import Rule
+    from adcli.report.calibrations import calibration_json, calibration_tables
+    from adcli.sizes import AskedSize, parse_pitch
     from adcli.tasks.calibrate import calibrate as task
     from adcli.tasks.mapping import Machine
+    from adcli.thresholds.estimators import Rule
 
     terminal = Terminal(quiet)
     images = find_images(held_out, stdin=o.stdin_lines(held_out))
@@ -51,10 +67,13 @@ def calibrate(
         calibrated = task(
             images,
             model,
-            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold),
-            min_area=None if min_area is None else MinArea.parse(min_area),
+            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold, quantile, sigmas),
+            size=AskedSize.parse(min_area, min_length, min_width),
             pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+            group_by=group_by,
+            leave_out_group=leave_out_group,
             machine=Machine(device, engine, precision, batch_size, workers),
+            pictures=pictures,
             progress=progress,
         )
     for image, reason in calibrated.unreadable:
@@ -64,5 +83,5 @@ def calibrate(
     if json:
         show_json({"model": str(model)} | calibration_json(calibrated))
     else:
-        show(*calibration_tables(calibrated))
+        show(*calibration_tables(calibrated, ascii=lacks_blocks()))
     return 5 if calibrated.unreadable else 0

@@ -76,6 +76,17 @@ def show(*parts: Table | str) -> None:
     sys.stdout.write(captured.get())
 
 
+def lacks_blocks() -> bool:
+    """Whether stdout cannot print block characters."""
+    from adcli.report.histogram import GLYPHS
+
+    try:
+        GLYPHS.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return True
+    return False
+
+
 def show_json(value: Any) -> None:
     """One JSON document on stdout; what is undefined is null."""
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False) + "\n")

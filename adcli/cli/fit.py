@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from adcli.cli import options as o
-from adcli.cli.console import Terminal, show, show_json
+from adcli.cli.console import Terminal, lacks_blocks, show, show_json
 
 
 def fit(
@@ -30,8 +30,18 @@ def fit(
     holdout: Annotated[
         float, o.option("--holdout", help="Share of good images held out to set the threshold on; 0: none.")
     ] = 0.2,
-    min_area: o.MinimumArea = None,
+    leave_one_out: Annotated[
+        bool,
+        o.option(
+            "--leave-one-out",
+            help="Where good images are few: learn from all, set the threshold on each as if left out; approximate.",
+        ),
+    ] = False,
+    min_area: o.MinimumArea = [],  # noqa: B006
+    min_length: o.MinimumLength = None,
+    min_width: o.MinimumWidth = None,
     pixel_pitch: o.PixelPitch = None,
+    group_by: o.GroupBy = None,
     white_level: Annotated[
         float | None, o.option("--white-level", help="White of 16-bit images, such as 4095; default 65535.")
     ] = None,
@@ -39,7 +49,10 @@ def fit(
     max_false_reject: o.MaxFalseReject = None,
     confidence: o.Confidence = None,
     check_false_reject: o.CheckFalseReject = None,
+    quantile: o.Quantile = None,
+    sigmas: o.Sigmas = None,
     threshold: o.ThresholdByHand = None,
+    pictures: o.Pictures = True,
     force: Annotated[bool, o.option("--force", help="Overwrite the model.", twin=False)] = False,
     seed: Annotated[int, o.option("--seed", min=0, max=2**63 - 1, help="Seed of everything that is drawn.")] = 0,
     offline: o.Offline = False,
@@ -58,16 +71,18 @@ def fit(
     adcli fit ./good
     adcli fit ./good --method patchcore -p coreset=0.01 --model lid.h5
     adcli fit ./good --min-area 0.4mm2 --pixel-pitch 0.05mm
+    adcli fit ./good-few --leave-one-out
     adcli fit ./good --holdout 0 && adcli calibrate ./good-of-today
     """
     from adcli.backbones import RANDOM
     from adcli.finding import find_images
-    from adcli.regions import MinArea, parse_pitch
-    from adcli.report.tables import calibration_json, calibration_tables, fit_json, fit_summary
-    from adcli.tasks.calibrate import Rule
+    from adcli.report.calibrations import calibration_json, calibration_tables
+    from adcli.report.tables import fit_json, fit_summary
+    from adcli.sizes import AskedSize, parse_pitch
     from adcli.tasks.fit import Recipe
     from adcli.tasks.fit import fit as task
     from adcli.tasks.mapping import Machine
+    from adcli.thresholds.estimators import Rule
 
     terminal = Terminal(quiet)
     recipe = Recipe(
@@ -78,8 +93,10 @@ def fit(
         image_size=o.parse_size(image_size),
         params=tuple(param),
         holdout=holdout,
-        min_area=None if min_area is None else MinArea.parse(min_area),
+        leave_one_out=leave_one_out,
+        size=AskedSize.parse(min_area, min_length, min_width),
         pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
+        group_by=group_by,
         white_level=white_level,
         seed=seed,
         offline=offline,
@@ -90,9 +107,10 @@ def fit(
             images,
             model,
             recipe,
-            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold),
+            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold, quantile, sigmas),
             machine=Machine(device, engine, precision, batch_size, workers),
             overwrite=force,
+            pictures=pictures,
             progress=progress,
         )
     if backbone.startswith(RANDOM):
@@ -105,7 +123,7 @@ def fit(
         show_json(fit_json(fitted, model) | (calibration_json(fitted.calibrated) if fitted.calibrated else {}))
     else:
         if fitted.calibrated:
-            show(*calibration_tables(fitted.calibrated))
+            show(*calibration_tables(fitted.calibrated, ascii=lacks_blocks()))
         show(fit_summary(fitted, model))
     after = "adcli score IMAGES --out results" if fitted.calibrated else "adcli calibrate HELD_OUT"
     terminal.say(f"next: {after}" + ("" if model == Path("model.h5") else f" --model {shlex.quote(str(model))}"))

@@ -42,13 +42,46 @@ Weights = Annotated[
     Path | None, option("--weights", help="Checkpoint of the backbone; only the layers used need be in it.")
 ]
 MinimumArea = Annotated[
+    list[str],
+    option(
+        "--min-area",
+        help="Area a defect must have to count: 25px, 0.4mm2, 0.1% or 1px:length=2mm. Default: the footprint. "
+        "Given several times, any of them counts, under one promise.",
+    ),
+]
+MinimumLength = Annotated[
+    str | None, option("--min-length", help="Length a defect must have as well, such as 2mm or 40px.")
+]
+MinimumWidth = Annotated[
+    str | None, option("--min-width", help="Width a defect must have as well, such as 0.1mm or 3px.")
+]
+GroupBy = Annotated[
     str | None,
-    option("--min-area", help="Area a defect must have to count: 25px, 0.4mm2 or 0.1%. Default: the footprint."),
+    option(
+        "--group-by",
+        metavar="REGEX",
+        help="Several images show one part: its name in their path, (group 1) or the match. The part is then the unit.",
+    ),
+]
+Pictures = Annotated[
+    bool, option("--pictures/--no-pictures", help="Draw the calibration and its suspects beside the model.")
 ]
 PixelPitch = Annotated[
     str | None, option("--pixel-pitch", help="Size of a pixel of the original image, such as 0.05mm.")
 ]
-RuleName = Annotated[str, option("--rule", help="Estimator that sets the threshold: area (the paper's) or conformal.")]
+RuleName = Annotated[
+    str,
+    option(
+        "--rule",
+        help="Estimator that sets the threshold: area (the paper's), conformal, max, pixel-quantile, sigma or pot.",
+    ),
+]
+Quantile = Annotated[
+    float | None, option("--quantile", help="Share of the pixels below the pixel-quantile threshold. Default: 0.999.")
+]
+Sigmas = Annotated[
+    float | None, option("--sigmas", help="Standard deviations of the sigma threshold above the mean. Default: 3.")
+]
 MaxFalseReject = Annotated[
     float | None, option("--max-false-reject", help="Share of good images that may be NG, such as 0.01.")
 ]

@@ -48,6 +48,11 @@ class Features(Protocol):
 Scorer = Callable[["tuple[Tensor, ...]"], PatchScores]
 """Features of a batch, one tensor (N, C, h, w) a layer, to its scores. Each image's do not depend on its neighbours."""
 
+LeftOutScorer = Callable[["tuple[Tensor, ...]", Any], PatchScores]
+"""Features of a batch of images that the detector learnt from, and the place (N,) of each in the order of learning
+(integers from 0, in numpy or torch; unreadable images, which `Features` does not yield, are not counted), to the scores
+that a detector which had learnt from the others alone would give them."""
+
 
 class Detector(Protocol):
     """What every method offers. `params` and all other fields go to the model file as they are."""
@@ -67,6 +72,19 @@ class Detector(Protocol):
 
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """The detector with its arrays on a device, ready to score."""
+        ...
+
+
+class LeavesOut(Protocol):
+    """What a detector may offer beside: scores for the images it learnt from, without a fit for each."""
+
+    def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
+        """The detector on a device, ready to score its own images. The features are to be those that it learnt from,
+        and the method says where the scores only approach those of a fit without the image.
+
+        Raises:
+            UsageError: when too few images were learnt from to do without one.
+        """
         ...
 
 
@@ -114,6 +132,12 @@ def check_shapes(features: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int
         raise ValueError(f"the features have the shapes (C, h, w) {found}, where {shapes} are expected")
 
 
+def check_places(features: tuple[Tensor, ...], places: np.ndarray | Tensor) -> None:
+    """Raises ValueError where there is not one place an image."""
+    if tuple(places.shape) != (len(features[0]),):
+        raise ValueError(f"there are {len(features[0])} images, and places of the shape {tuple(places.shape)}")
+
+
 def check_finite(values: Tensor) -> None:
     """Raises UsageError where what was learnt from good images is no number."""
     extremes = values.aminmax()  # carries NaN on, and needs no copy of what may be the largest array there is
@@ -131,6 +155,21 @@ def find_method(name: str) -> Method:
     near = difflib.get_close_matches(name, DETECTORS, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(DETECTORS)}"
     raise UsageError(f"there is no method {name!r}: {hint} (adcli methods lists them)")
+
+
+def leaves_out(method: Method) -> bool:
+    """Whether a method can score its own images as if they had been left out."""
+    return hasattr(method.detector(), "left_out_scorer")
+
+
+def check_leaves_out(method: Method) -> None:
+    """Raises UsageError for a method that cannot."""
+    if not leaves_out(method):
+        able = ", ".join(name for name, other in DETECTORS.items() if leaves_out(other))
+        raise UsageError(
+            f"{method.name} cannot leave out single images that it has learnt from: hold images out instead, or take "
+            f"one of {able}"
+        )
 
 
 def parse_params(params_class: type, assignments: list[str]) -> Any:

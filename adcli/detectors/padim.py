@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import PatchScores, Scorer, check_finite
+from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_finite, check_places
 from adcli.detectors.reduction import Reduction, learn_reduction
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -44,6 +44,7 @@ class PaDiM:
     params: PaDiMParams
     shapes: tuple[tuple[int, int, int], ...]  # (C, h, w) of each layer
     reduction: Reduction
+    n_images: int  # learnt from
     mean: np.ndarray  # (P, D) float32
     whitener: np.ndarray  # (P, D (D + 1) / 2) float32: rows of the lower triangle of inv(cholesky(covariance))
 
@@ -68,7 +69,7 @@ class PaDiM:
         reduction = learn_reduction(params.reduction, dims, features, params.upsample, rng)
         count, mean, scatter = _moments(features, reduction, params.upsample)
         whitener = _whiteners(scatter, count, params.epsilon, progress)
-        return cls(params, features.shapes, reduction, mean.cpu().numpy(), whitener)
+        return cls(params, features.shapes, reduction, count, mean.cpu().numpy(), whitener)
 
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """Mahalanobis distance of every patch to its position's Gaussian, eq. 2, as the norm of whitened residuals.
@@ -85,6 +86,47 @@ class PaDiM:
         def score(features: tuple[torch.Tensor, ...]) -> PatchScores:
             residual = reduce(features).sub_(mean)  # (P, N, D)
             distance = torch.linalg.vector_norm(torch.bmm(residual, whiten), dim=2)  # (P, N)
+            return PatchScores(distance.T.reshape(-1, height, width), None)
+
+        return score
+
+    def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
+        """The distances of a fit without the image, exact but for rounding, by taking it off mean and covariance.
+
+        Let e = x - mean, S the covariance without epsilon, c = n / (n - 1) and A = (n - 1) S + (n - 2) epsilon I.
+        Without x, x - mean is c e, and A becomes A' = A - c e e^T, which divided by the n - 2 of a fit to n - 1 images
+        is their covariance with all of its epsilon. By Sherman and Morrison (1950)
+
+            distance^2 = (n - 2) c^2 e^T inv(A') e = (n - 2) c^2 q / (1 - c q),    q = e^T inv(A) e.
+
+        The reduction stays as it is, as it does in such a fit unless it is `pca`, which has seen all images.
+
+        A small difference between these features and those that were learnt from matters the more, the fewer images
+        there are: 1 - c q is a small number then. As A' is at least (n - 2) epsilon I, e^T inv(A') e is at most
+        |e|^2 / ((n - 2) epsilon); held to that, no distance is beyond what some covariance could give.
+
+        Raises:
+            UsageError: for fewer than three images.
+        """
+        import torch
+
+        count, epsilon = self.n_images, self.params.epsilon
+        if count < 3:
+            raise UsageError(f"padim learnt from {count} images and can leave none of them out: give at least 3")
+        height, width = self.shapes[0][1:]
+        reduce = self.reduction.on(self.shapes, self.params.upsample, device)
+        mean = torch.as_tensor(self.mean, device=device).unsqueeze(1)  # (P, 1, D)
+        whiten = _unpack(self.whitener, self.reduction.dims, device)  # (P, D, D)
+        _lower_ridge(whiten, epsilon / (count - 1))  # now of A / (n - 1)
+        share = count / (count - 1)
+
+        def score(features: tuple[torch.Tensor, ...], places: np.ndarray | torch.Tensor) -> PatchScores:
+            check_places(features, places)
+            residual = reduce(features).sub_(mean)  # (P, N, D)
+            most = residual.square().sum(2) / ((count - 2) * epsilon)  # (P, N)
+            whole = torch.bmm(residual, whiten).square().sum(2) / (count - 1)
+            room = (1 - share * whole).clamp_min(torch.finfo(whole.dtype).tiny)
+            distance = share * ((count - 2) * torch.minimum(whole / room, most)).sqrt()
             return PatchScores(distance.T.reshape(-1, height, width), None)
 
         return score
@@ -149,11 +191,32 @@ def _whiteners(scatter: torch.Tensor, count: int, epsilon: float, progress: Prog
     for start, stop in _blocks(scatter, bytes_per_value=24):
         progress("factorising covariances", start, positions)
         covariance = scatter[start:stop].double() / (count - 1) + epsilon * identity
-        lower = torch.linalg.cholesky(covariance)
-        inverse = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+        inverse = _inverse(torch.linalg.cholesky(covariance), identity)
         packed[start:stop] = inverse[:, rows, columns].float().cpu().numpy()
     progress("factorising covariances", positions, positions)
     return packed
+
+
+def _lower_ridge(whiten: torch.Tensor, ridge: float) -> None:
+    """Changes unpacked whiteners (P, D, D) into those of the same covariances less ridge I, in float64 blocks.
+
+    What float32 made of a whitener is the exact one of a covariance that differs by a small factor in every direction,
+    so the directions that hold nothing but epsilon keep what is left of it.
+    """
+    import torch
+
+    identity = torch.eye(whiten.shape[1], dtype=torch.float64, device=whiten.device)
+    for start, stop in _blocks(whiten, bytes_per_value=24):
+        lower = _inverse(whiten[start:stop].mT.double(), identity)
+        covariance = lower @ lower.mT - ridge * identity
+        whiten[start:stop] = _inverse(torch.linalg.cholesky(covariance), identity).mT
+
+
+def _inverse(lower: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
+    """Inverses of lower triangles (B, D, D)."""
+    import torch
+
+    return torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
 
 
 def _unpack(packed: np.ndarray, dims: int, device: torch.device | str) -> torch.Tensor:

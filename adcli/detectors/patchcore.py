@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import PatchScores, Scorer, check_finite, check_shapes
+from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_finite, check_places, check_shapes
 from adcli.detectors.coreset import greedy_coreset
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -44,6 +44,7 @@ class PatchCore:
     params: PatchCoreParams
     shapes: tuple[tuple[int, int, int], ...]  # (C, h, w) of each layer
     bank: np.ndarray  # (M, D) float32
+    owner: np.ndarray  # (M,) int32, place in the order of learning of the image that each bank vector is from
     patches_seen: int  # good patches that the bank stands for
     covering_radius: float  # of the coreset, in the projected space it was chosen in
 
@@ -82,7 +83,8 @@ class PatchCore:
         size = max(1, int(params.coreset * len(patches)))
         first = int(rng.integers(len(patches)))
         if size == len(patches):
-            return cls(params, features.shapes, patches.cpu().numpy(), len(patches), 0.0)
+            owner = np.arange(size, dtype=np.int32) // (height * width)
+            return cls(params, features.shapes, patches.cpu().numpy(), owner, len(patches), 0.0)
         projected = patches
         if params.projection < dims:
             # Johnson-Lindenstrauss: distances keep their proportions; used for the choice only.
@@ -90,29 +92,74 @@ class PatchCore:
             projected = patches @ torch.as_tensor(matrix, dtype=torch.float32, device=patches.device)
         coreset = greedy_coreset(projected, size, first, progress)
         bank = patches[torch.as_tensor(coreset.indices, device=patches.device)].cpu().numpy()
-        return cls(params, features.shapes, bank, len(patches), coreset.radius)
+        owner = (coreset.indices // (height * width)).astype(np.int32)
+        return cls(params, features.shapes, bank, owner, len(patches), coreset.radius)
 
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """Distance of every patch to its nearest bank vector (eq. 6), and the re-weighted image score (eq. 7)."""
-        import torch
-
-        height, width = self.shapes[0][1:]
-        bank = torch.as_tensor(self.bank, device=device)
-        halves = bank.square().sum(1) / 2
-        neighbours = min(self.params.neighbours, len(bank))
+        bank = self._bank_on(device)
 
         def score(features: tuple[torch.Tensor, ...]) -> PatchScores:
-            check_shapes(features, self.shapes)
-            queries = embed(features, self.params.dims)  # (N h w, D)
-            nearest = _nearest(queries, bank, halves)
-            # The product form picks the neighbour; the distance itself is taken directly, exact also where it is 0.
-            distance = torch.linalg.vector_norm(queries - bank[nearest], dim=1).reshape(-1, height * width)
-            worst = distance.argmax(1)
-            rows = torch.arange(len(distance), device=distance.device) * (height * width) + worst
-            image = _reweighted(queries[rows], nearest[rows], distance.amax(1), bank, halves, neighbours)
-            return PatchScores(distance.reshape(-1, height, width), image)
+            return self._scores(features, *bank)
 
         return score
+
+    def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
+        """Distances to the nearest bank vector of another image, and the image score among those of others.
+
+        Those of a fit without the image where the bank holds all patches (coreset=1). A coreset is not chosen anew:
+        where one of the image's patches was kept in place of another image's, it leaves a gap that such a fit would
+        fill. So the scores are on average a little too high, and a threshold made from them rejects rather too few good
+        images than too many; of single patches the score may be lower than such a fit's, whose bank is another choice.
+
+        Raises:
+            UsageError: when the bank holds patches of one image only.
+        """
+        import torch
+
+        if len(np.unique(self.owner)) < 2:
+            raise UsageError(
+                "all patches that patchcore has kept are of one image, so it cannot be left out: give more images or a "
+                "larger coreset"
+            )
+        bank = self._bank_on(device)
+        owner = torch.as_tensor(self.owner, device=device)
+
+        def score(features: tuple[torch.Tensor, ...], places: np.ndarray | torch.Tensor) -> PatchScores:
+            check_places(features, places)
+            own = owner == torch.as_tensor(places, device=device).unsqueeze(1)  # (N, M)
+            return self._scores(features, *bank, own)
+
+        return score
+
+    def _bank_on(self, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The bank on a device, and half of each vector's squared length."""
+        import torch
+
+        bank = torch.as_tensor(self.bank, device=device)
+        return bank, bank.square().sum(1) / 2
+
+    def _scores(
+        self,
+        features: tuple[torch.Tensor, ...],
+        bank: torch.Tensor,
+        halves: torch.Tensor,
+        own: torch.Tensor | None = None,
+    ) -> PatchScores:
+        """Scores of a batch. `own` (N, M) bool: bank vectors that are not there for an image."""
+        import torch
+
+        check_shapes(features, self.shapes)
+        height, width = self.shapes[0][1:]
+        queries = embed(features, self.params.dims)  # (N h w, D)
+        nearest = _nearest(queries, bank, halves, own)
+        # The product form picks the neighbour; the distance itself is taken directly, exact also where it is 0.
+        distance = torch.linalg.vector_norm(queries - bank[nearest], dim=1).reshape(-1, height * width)
+        worst = distance.argmax(1)
+        rows = torch.arange(len(distance), device=distance.device) * (height * width) + worst
+        neighbours = min(self.params.neighbours, len(bank))
+        image = _reweighted(queries[rows], nearest[rows], distance.amax(1), bank, halves, neighbours, own)
+        return PatchScores(distance.reshape(-1, height, width), image)
 
 
 def _check(params: PatchCoreParams, features: Features) -> None:
@@ -147,13 +194,21 @@ def embed(features: tuple[torch.Tensor, ...], dims: int) -> torch.Tensor:
     return vectors.contiguous()
 
 
-def _nearest(queries: torch.Tensor, bank: torch.Tensor, halves: torch.Tensor) -> torch.Tensor:
-    """Index (Q,) of each query's nearest bank vector: the largest q.b - |b|^2 / 2, block by block of the bank."""
+def _nearest(
+    queries: torch.Tensor, bank: torch.Tensor, halves: torch.Tensor, own: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Index (Q,) of each query's nearest bank vector: the largest q.b - |b|^2 / 2, block by block of the bank.
+
+    `own` (N, M) bool passes over bank vectors for each of N images with equally many queries.
+    """
     import torch
 
     best = index = None
     for start in range(0, len(bank), _BANK_ROWS):
         closeness = torch.addmm(-halves[start : start + _BANK_ROWS], queries, bank[start : start + _BANK_ROWS].T)
+        if own is not None:
+            block = own[:, start : start + _BANK_ROWS].unsqueeze(1)
+            closeness.view(len(own), -1, block.shape[2]).masked_fill_(block, -torch.inf)
         value, at = closeness.max(1)
         if best is None:
             best, index = value, at
@@ -171,6 +226,7 @@ def _reweighted(
     bank: torch.Tensor,
     halves: torch.Tensor,
     neighbours: int,
+    own: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Image scores (N,), eq. 7: a patch far from its neighbour m* counts more when m* itself lies alone.
 
@@ -182,9 +238,17 @@ def _reweighted(
     if neighbours < 2:
         return distance.clone()
     scores = []
-    for query, at, farthest in zip(queries, nearest, distance, strict=True):
+    for image, (query, at, farthest) in enumerate(zip(queries, nearest, distance, strict=True)):
         centre = bank[at]
-        around = torch.topk(bank @ centre - halves, neighbours).indices
+        closeness = bank @ centre - halves
+        if own is not None:
+            closeness.masked_fill_(own[image], -torch.inf)
+        around = torch.topk(closeness, neighbours).indices
+        if own is not None:
+            around = around[~own[image][around]]  # there may be fewer than b
+            if len(around) < 2:
+                scores.append(farthest)
+                continue
         others = around[around != at][: neighbours - 1]  # m* leads the list itself, also when it has duplicates
         logits = torch.cat([farthest.reshape(1), torch.linalg.vector_norm(query - bank[others], dim=1)])
         scores.append((1 - torch.softmax(logits, 0)[0]) * farthest)

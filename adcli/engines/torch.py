@@ -97,18 +97,22 @@ class TorchEngine:
 class TorchScorer:
     """A backbone and a detector: prepared pixels to patch scores. Safe to call from several threads on a CPU."""
 
-    def __init__(self, engine: TorchEngine, detector: Any):
+    def __init__(self, engine: TorchEngine, detector: Any, left_out: bool = False):
+        """`left_out`: ready for the images that the detector learnt from, each to be scored as if it had not been."""
         self.batch = engine.batch
         self.device = engine.device
         self._engine = engine
         try:
-            self._score = detector.scorer(engine.device)
+            self._score = detector.left_out_scorer(engine.device) if left_out else detector.scorer(engine.device)
         except torch.OutOfMemoryError as error:
             raise EnvironmentFault(f"{engine.device} has too little memory for this model: use --device cpu") from error
 
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Up to `batch` images (N, H, W, 3) to patch scores (N, h, w) and the method's image scores (N,), or None."""
+    def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+        """Up to `batch` images (N, H, W, 3) to patch scores (N, h, w) and the method's image scores (N,), or None.
+
+        `places` (N,) in the order of learning are given exactly with `left_out`.
+        """
         count = len(pixels)
         missing = self.batch - count
         try:
@@ -117,7 +121,8 @@ class TorchScorer:
             features = self._engine.features_alone(pixels)
             if self.device.type == "cpu" and missing:
                 features = tuple(torch.cat([layer, layer[-1:].expand(missing, -1, -1, -1)]) for layer in features)
-            scores = self._score(features)
+            filled = () if places is None else (np.pad(places, (0, missing), mode="edge"),)
+            scores = self._score(features, *filled)
         except torch.OutOfMemoryError as error:
             raise EnvironmentFault(f"{self.device} ran out of memory: use --device cpu") from error
         image = None if scores.image is None else scores.image[:count].float().cpu().numpy()

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from adcli.errors import UsageError
+from adcli.report.lettering import INK, PAPER, shortened, text_width, write
 
 _STEPS = 128  # colours from 0 to the threshold, and as many from there to 2
 # Scale value, red, green, blue, opacity; linear in between. The jump at 1 is the threshold; below 0.3 all is bare.
@@ -24,7 +25,6 @@ _COLOUR_KEPT = 0.4  # of the image's own colour
 _DIMMED = 0.35  # what is left of the brightness outside the region of interest
 _NARROWEST = 360  # pixels across which the legend can be read
 LONGEST_JPEG = 65500  # pixels a side, libjpeg's limit
-_PAPER, _INK = (28, 28, 28), (245, 245, 245)
 
 
 def draw_overlay(
@@ -62,10 +62,10 @@ def draw_overlay(
         picture, regions_mask = (array.repeat(enlarged, 0).repeat(enlarged, 1) for array in (picture, regions_mask))
     _outline(picture, regions_mask)
     margin = max(0, _NARROWEST - picture.shape[1])
-    size = _text_size(picture.shape[1] + margin)
+    size = min(max(0.42, (picture.shape[1] + margin) / 1900), 3)
     head, foot = round(44 * size) + 4, round(78 * size)
     sides = (margin // 2, margin - margin // 2)
-    picture = cv2.copyMakeBorder(picture, head, foot, *sides, cv2.BORDER_CONSTANT, value=_PAPER)
+    picture = cv2.copyMakeBorder(picture, head, foot, *sides, cv2.BORDER_CONSTANT, value=PAPER)
     _write_title(picture[:head], title, size)
     _draw_legend(picture[-foot:], low, threshold, low_name, size)
     return picture
@@ -142,11 +142,7 @@ def _outline(picture: np.ndarray, mask: np.ndarray) -> None:
 def _write_title(strip: np.ndarray, title: str, size: float) -> None:
     edge = round(16 * size)
     room = strip.shape[1] - 2 * edge
-    text = "".join(letter if letter.isprintable() else "?" for letter in title)  # undecodable file names, line ends
-    if _text_width(text, size) > room:
-        kept = len(text) * room // _text_width(text, size) // 2 - 2
-        text = f"{text[:kept]}...{text[-kept:]}"
-    _write(strip, text, edge, round(31 * size) + 2, size)
+    write(strip, shortened(title, room, size), edge, round(31 * size) + 2, size)
 
 
 def _draw_legend(strip: np.ndarray, low: float, threshold: float, low_name: str, size: float) -> None:
@@ -155,27 +151,11 @@ def _draw_legend(strip: np.ndarray, low: float, threshold: float, low_name: str,
     top, bottom, tick = round(12 * size), round(36 * size), round(5 * size)
     levels = np.linspace(0, 255, right - left).round().astype(np.uint8)[None].repeat(bottom - top, axis=0)
     strip[top:bottom, left:right] = _paint(np.full((*levels.shape, 3), 128, np.uint8), levels)
-    cv2.line(strip, (middle, top - tick), (middle, bottom + tick), _INK, max(1, round(size)))
+    cv2.line(strip, (middle, top - tick), (middle, bottom + tick), INK, max(1, round(size)))
     zero, one, end = f"0 = {low_name} {low:.4g}", f"1 = threshold {threshold:.4g}", "2+"
     small, baseline = 0.85 * size, round(64 * size)
     # The first two meet first; fonts differ between versions of OpenCV by a third in width.
-    small *= min(1.0, (middle - left - 3 * tick) / (_text_width(zero, small) + _text_width(one, small) / 2))
-    _write(strip, zero, left, baseline, small)
-    _write(strip, one, middle - _text_width(one, small) // 2, baseline, small)
-    _write(strip, end, right - _text_width(end, small), baseline, small)
-
-
-def _text_size(width: int) -> float:
-    return min(max(0.42, width / 1900), 3)
-
-
-def _text_width(text: str, size: float) -> int:
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, _thickness(size))[0][0]
-
-
-def _thickness(size: float) -> int:
-    return max(1, round(1.3 * size))
-
-
-def _write(strip: np.ndarray, text: str, x: int, y: int, size: float) -> None:
-    cv2.putText(strip, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, _INK, _thickness(size), cv2.LINE_AA)
+    small *= min(1.0, (middle - left - 3 * tick) / (text_width(zero, small) + text_width(one, small) / 2))
+    write(strip, zero, left, baseline, small)
+    write(strip, one, middle - text_width(one, small) // 2, baseline, small)
+    write(strip, end, right - text_width(end, small), baseline, small)

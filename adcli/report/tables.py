@@ -16,11 +16,9 @@ from adcli.report.text import plain, printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from adcli.tasks.calibrate import Calibrated
     from adcli.tasks.evaluate import Evaluated
     from adcli.tasks.fit import Fitted
     from adcli.tasks.score import Scored
-    from adcli.thresholds import Estimate
 
 _APART = {
     "image_auroc": "image AUROC",
@@ -38,6 +36,7 @@ _AT_THRESHOLD = {
     "iou": "pixel IoU",
     "pixel_f1": "pixel F1",
 }
+_VERDICTS = ("OK", "CHECK", "NG", "ERROR")
 _ORACLES = {"image_f1max": "image F1max", "pixel_f1max": "pixel F1max"}
 _WITH_INTERVAL = ("image_auroc", "tnr", "tpr")
 
@@ -55,7 +54,12 @@ def rate(value: float | None) -> str:
 def fit_summary(fitted: Fitted, path: Path) -> str:
     """What was learnt, in one line."""
     spec = fitted.model.spec
-    held = f", held out {fitted.calibrated.n}" if fitted.calibrated else ", held out none: no threshold yet"
+    if fitted.calibrated is None:
+        held = ", held out none: no threshold yet"
+    elif fitted.model.require_calibration().evidence == "leave-one-out":
+        held = ", calibrated on each of them as if left out"
+    else:
+        held = f", held out {fitted.calibrated.images}"
     height, width = spec.image_size
     return (
         f"{printable(str(path))}: {spec.method} on {spec.backbone} ({', '.join(spec.layers)}) at {height}x{width}, "
@@ -82,86 +86,18 @@ def fit_json(fitted: Fitted, path: Path) -> dict[str, Any]:
     }
 
 
-def calibration_tables(calibrated: Calibrated) -> list[Table | str]:
-    """Suspects first, then every estimator side by side, then what the one in force promises."""
-    suspects = _table("Highest held-out scores: look at these first", ["image", "score", "threshold without it"])
-    for (given, score), without in zip(calibrated.suspects, [*calibrated.without_suspects, math.nan], strict=False):
-        _add_row(suspects, given, number(score, 6), number(without, 6))
-    estimates = _table(
-        f"Thresholds from {calibrated.n} held-out good images",
-        ["", "rule", "threshold", "rejected", "false rejects, 95 % bounds"],
-    )
-    in_force = calibrated.in_force
-    listed = calibrated.side_by_side
-    if all(estimate.rule != in_force.rule for estimate in listed):
-        listed = [in_force, *listed]
-    for estimate in listed:
-        mark = ">" if estimate.rule == in_force.rule else ""
-        _add_row(estimates, mark, *_estimate_cells(estimate))
-    lines = [f"NG above {in_force.threshold:.8g} ({in_force.rule}): {in_force.guarantee}"]
-    if calibrated.check:
-        lines.append(
-            f"CHECK above {calibrated.check.threshold:.8g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
-        )
-    area = calibrated.model.min_area
-    share = {"share": f" ({100 * area.value:.3g} % of the image)", "mm2": f" ({area})", "px": ""}[area.unit]
-    lines.append(
-        f"a region counts from {_span(*calibrated.area_px)} px on{share}; one hot patch becomes "
-        f"{_span(*calibrated.footprint_px)} px in the map"
-    )
-    if calibrated.before is not None:
-        before = calibrated.before
-        band = "" if before.check_threshold is None else f", CHECK above {number(before.check_threshold, 6)}"
-        lines.append(
-            f"before: NG above {number(before.threshold, 6)} ({before.rule}){band}; "
-            f"{calibrated.above_before} of these {calibrated.n} images are NG by that"
-        )
-    return [suspects, estimates, *lines]
-
-
-def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
-    """`calibrate --json`, flat but for the lists."""
-    in_force, check = calibrated.in_force, calibrated.check
-    return {
-        "rule": in_force.rule,
-        "threshold": in_force.threshold,
-        "check_threshold": check and check.threshold,
-        "held_out": calibrated.n,
-        "rejected": in_force.rejected,
-        "rate_low": in_force.rate_low,
-        "rate_high": in_force.rate_high,
-        "guarantee": in_force.guarantee,
-        "check_guarantee": check and check.guarantee,
-        "threshold_before": calibrated.before and calibrated.before.threshold,
-        "min_area": str(calibrated.model.min_area),
-        "min_area_px": list(calibrated.area_px),
-        "footprint_px": list(calibrated.footprint_px),
-        "pixel_pitch_mm": calibrated.model.pixel_pitch,
-        "estimates": [
-            {
-                "rule": estimate.rule,
-                "threshold": estimate.threshold,
-                "rejected": estimate.rejected,
-                "rate_low": estimate.rate_low,
-                "rate_high": estimate.rate_high,
-                "needed": estimate.needed,
-                "guarantee": estimate.guarantee,
-            }
-            for estimate in calibrated.side_by_side
-        ],
-        "suspects": [{"image": given, "score": score} for given, score in calibrated.suspects],
-        "left_out": [{"image": image.given, "reason": str(reason)} for image, reason in calibrated.unreadable],
-        "notes": calibrated.notes,
-    }
-
-
 def score_table(scored: Scored) -> Table:
-    """A run's totals."""
-    table = _table(
-        f"{scored.images} image{'s' * (scored.images != 1)} in {scored.out}", ["OK", "CHECK", "NG", "ERROR", "seconds"]
-    )
+    """A run's totals; where several images show one part, those of the parts too."""
+    title = f"{scored.images} image{'s' * (scored.images != 1)} in {scored.out}"
     seconds = "finished before" if scored.already_finished else f"{scored.seconds:.1f}"
-    _add_row(table, *(str(scored.counts[verdict]) for verdict in ("OK", "CHECK", "NG", "ERROR")), seconds)
+    images = [str(scored.counts[verdict]) for verdict in _VERDICTS]
+    if scored.parts is None:
+        table = make_table(title, [*_VERDICTS, "seconds"])
+        add_row(table, *images, seconds)
+        return table
+    table = make_table(title, ["", *_VERDICTS, "seconds"])
+    add_row(table, "images", *images, seconds)
+    add_row(table, "parts", *(str(scored.parts[verdict]) for verdict in _VERDICTS), "")
     return table
 
 
@@ -174,6 +110,7 @@ def score_json(scored: Scored) -> dict[str, Any]:
         "check": scored.counts["CHECK"],
         "ng": scored.counts["NG"],
         "error": scored.counts["ERROR"],
+        "parts": scored.parts and {verdict.lower(): count for verdict, count in scored.parts.items()},
         "seconds": round(scored.seconds, 3),
         "model": scored.model_sha256,
         "already_finished": scored.already_finished,
@@ -185,12 +122,12 @@ def eval_tables(evaluated: Evaluated) -> list[Table | str]:
     """What needs no threshold, what happens at the stored one, what an oracle would reach; then the intervals."""
     tables: list[Table | str] = []
     for title, columns in _eval_columns(evaluated):
-        table = _table(title, ["group", "good", "bad", *columns.values()])
+        table = make_table(title, ["group", "good", "bad", *columns.values()])
         for column in table.columns[1:]:
             column.justify = "right"
         for row in evaluated.rows:
             counts = (str(row["good"]), str(row["defective"]))
-            _add_row(table, row["group"], *counts, *(rate(row[key]) for key in columns))
+            add_row(table, row["group"], *counts, *(rate(row[key]) for key in columns))
             if len(evaluated.rows) > 1 and row is evaluated.rows[-2]:
                 table.add_section()
         tables.append(table)
@@ -268,22 +205,23 @@ def write_evaluation(evaluated: Evaluated, out: Path) -> None:
 
 def key_values(title: str, pairs: Iterable[tuple[str, str]]) -> Table:
     """Two columns, for `info` and `doctor`."""
-    table = _table(title, ["", ""])
+    table = make_table(title, ["", ""])
     table.show_header = False
     for name, value in pairs:
-        _add_row(table, name, value)
+        add_row(table, name, value)
     return table
 
 
 def rows_table(title: str, columns: list[str], rows: Iterable[Iterable[str]]) -> Table:
     """Any rows of text."""
-    table = _table(title, columns)
+    table = make_table(title, columns)
     for row in rows:
-        _add_row(table, *row)
+        add_row(table, *row)
     return table
 
 
-def _table(title: str, columns: list[str]) -> Table:
+def make_table(title: str, columns: list[str]) -> Table:
+    """An empty table."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -295,17 +233,11 @@ def _table(title: str, columns: list[str]) -> Table:
     return table
 
 
-def _add_row(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str) -> None:
+    """One row, of any text."""
     from rich.text import Text
 
     table.add_row(*(Text(printable(cell)) for cell in cells))
-
-
-def _estimate_cells(estimate: Estimate) -> list[str]:
-    if math.isnan(estimate.threshold):
-        return [estimate.rule, f"needs {estimate.needed} images", "-", "-"]
-    bounds = f"{100 * estimate.rate_low:.2g} to {100 * estimate.rate_high:.2g} %"
-    return [estimate.rule, f"{estimate.threshold:.6g}", f"{estimate.rejected} of {estimate.n}", bounds]
 
 
 def _interval(row: dict[str, Any], key: str) -> str:
@@ -318,10 +250,6 @@ def _interval(row: dict[str, Any], key: str) -> str:
 
 def _is_undefined(value: Any) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def _span(low: int, high: int) -> str:
-    return str(low) if low == high else f"{low} to {high}"
 
 
 def _markdown_row(cells: Iterable[str]) -> str:

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from adcli import thresholds
 from adcli.errors import UnreadableImage, UsageError
-from adcli.files import hold
+from adcli.files import hold, write_whole
 from adcli.finding import FoundImage
 from adcli.images import digest_image
-from adcli.model import Calibration, Model, digest_rows
+from adcli.metrics.intervals import rate_interval
+from adcli.model import Calibration, Model, Scales, digest_rows
 from adcli.parallel import stream
-from adcli.regions import MinArea, area_score
+from adcli.parts import Grouping
+from adcli.sizes import AskedSize
 from adcli.store import load, save
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.evidence import Gathered, HeldOut, gather
+from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.pictures import PICTURES, draw_pictures
 from adcli.thresholds import Estimate
+from adcli.thresholds.estimators import Evidence, Rule, check, check_enough, choose, estimates, side_by_side
 from adcli.types import Progress, no_progress
 
-RULES = ("area", "conformal")
 SUSPECTS = 5
-_SKETCH = (np.arange(256) + 0.5) / 256  # quantiles kept of each held-out map
+HELD_OUT, LEAVE_ONE_OUT = "held-out", "leave-one-out"
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Which estimator sets the threshold. Words as on the command line."""
+class Suspect:
+    """One of the highest held-out scores, and what the threshold becomes without it. NaN: too few images are left."""
 
-    name: str = "area"
-    max_false_reject: float | None = None
-    confidence: float | None = None
-    check_false_reject: float | None = None
-    threshold: float | None = None  # by hand
+    image: str  # path as given
+    part: str | None
+    score: float
+    without: float
+    without_and_above: float  # without this one and all that score higher
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Images that came together, judged by the threshold that the same rule sets from all others."""
+
+    name: str
+    n: int
+    median: float  # of their scores
+    threshold: float  # from the others; NaN where those are too few
+    rejected: int | None
+    rate_low: float  # Clopper-Pearson, 95 % two-sided
+    rate_high: float
 
 
 @dataclass(frozen=True)
@@ -44,29 +61,21 @@ class Calibrated:
 
     model: Model
     before: Calibration | None  # what was in force until now
-    above_before: int  # of these images, above the NG threshold that was in force
+    above_before: (
+        int | None
+    )  # of these units, above the NG threshold that was in force; None where scores differ in kind
     in_force: Estimate
     check: Estimate | None
     side_by_side: list[Estimate]
-    suspects: list[tuple[str, float]]  # the highest held-out scores, path as given
-    without_suspects: list[float]  # the area rule's threshold without the first, the first two, ...
+    suspects: list[Suspect]
+    lots: list[Lot]
     area_px: tuple[int, int]  # smallest and largest minimum area over the held-out images
     footprint_px: tuple[int, int]  # likewise of the footprint
     unreadable: list[tuple[FoundImage, UnreadableImage]]
-    n: int
+    n: int  # units: images, or parts
+    images: int
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """One held-out image."""
-
-    given: str
-    digest: str
-    score: float
-    sketch: np.ndarray  # (256,) float32, quantiles of its map
-    min_area_px: int
-    footprint_px: int
+    pictures: dict[str, bytes]  # by suffix, to be written beside the model
 
 
 def calibrate(
@@ -74,140 +83,211 @@ def calibrate(
     path: Path,
     *,
     rule: Rule | None = None,
-    min_area: MinArea | None = None,
+    size: AskedSize | None = None,
     pixel_pitch: float | None = None,
+    group_by: str | None = None,
+    leave_out_group: str | None = None,
     machine: Machine | None = None,
+    pictures: bool = True,
     progress: Progress = no_progress,
 ) -> Calibrated:
-    """Replaces the calibration in a model file.
+    """Replaces the calibration in a model file, and writes pictures of it beside the file.
 
     Raises:
         UsageError: there is no model, an image is one that it learnt from, the rule makes no sense, or the minimum
-            area is larger than an image.
+            size is larger than an image.
         GateFailed: there are too few images for the rate that is asked for.
         ModelFileError: the file is no model, or damaged.
         Busy: another run holds the model.
     """
     rule, machine = rule or Rule(), machine or Machine()
-    check_rule(rule, len(images))
+    check(rule)
     if not path.exists():
         load(path)  # refuses, before a folder is made for its lock
     with hold(path.with_name(path.name + ".lock")):
         model = load(path).model
+        model = resized(model, size, pixel_pitch, group_by)
+        if model.group_by is None and len(model.sizes) == 1:
+            check_enough(rule, len(images))
         _refuse_learnt(model, images, machine.threads, progress)
         mapper = Mapper(replace(model, calibration=None), machine)
-        model = replace(model, min_area=min_area or model.min_area, pixel_pitch=pixel_pitch or model.pixel_pitch)
-        calibrated = calibrate_model(model, mapper, images, rule, progress)
+        calibrated = calibrate_model(
+            model, mapper, images, rule, progress, leave_out_group=leave_out_group, pictures=pictures
+        )
         save(calibrated.model, path)
+        write_pictures(calibrated, path)
     return calibrated
 
 
+def resized(model: Model, size: AskedSize | None, pixel_pitch: float | None, group_by: str | None) -> Model:
+    """The model with what is asked for; scales belong to the sizes they were learnt for."""
+    sizes = model.sizes if size is None else size.over(model.sizes)
+    pitch = model.pixel_pitch if pixel_pitch is None else pixel_pitch
+    same = sizes == model.sizes and pitch == model.pixel_pitch
+    return replace(
+        model,
+        sizes=sizes,
+        scales=model.scales if same else None,
+        pixel_pitch=pitch,
+        group_by=model.group_by if group_by is None else group_by or None,
+    )
+
+
 def calibrate_model(
-    model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rule, progress: Progress
+    model: Model,
+    mapper: Mapper,
+    images: Sequence[FoundImage],
+    rule: Rule,
+    progress: Progress,
+    *,
+    evidence: str = HELD_OUT,
+    leave_out_group: str | None = None,
+    pictures: bool = True,
 ) -> Calibrated:
     """Scores held-out images and puts the threshold in force into the model, which is otherwise as it was."""
-    measured: list[_HeldOut] = []
-    unreadable: list[tuple[FoundImage, UnreadableImage]] = []
-
-    def measure(image: FoundImage, mapped: Mapped | UnreadableImage) -> tuple[FoundImage, _HeldOut | UnreadableImage]:
-        return image, mapped if isinstance(mapped, UnreadableImage) else _measure(model, image, mapped)
-
-    progress("scoring held-out images", 0, len(images))
-    for number, (image, outcome) in enumerate(mapper.stream(images, measure), 1):
-        if isinstance(outcome, _HeldOut):
-            measured.append(outcome)
-        else:
-            unreadable.append((image, outcome))
-        progress("scoring held-out images", number, len(images))
-    if not measured:
-        raise UsageError(f"none of the {len(images)} held-out images could be read; the first: {unreadable[0][1]}")
-    measured = list({image.digest: image for image in measured}.values())  # one image twice is no second witness
-    measured.sort(key=lambda image: image.score)
-    scores = np.array([image.score for image in measured])
-    in_force, check = _estimate(scores, rule)
-    pixels = np.stack([image.sketch for image in measured])
+    lots_of = None if leave_out_group is None else Grouping(leave_out_group, "--leave-out-group")
+    if lots_of is not None:
+        for image in images:
+            lots_of.of(image)
+    gathered = gather(model, mapper, images, rule, progress)
+    in_force, below = choose(gathered.evidence, rule)
+    in_force = _as_far_as(evidence, in_force)
+    below = None if below is None else _as_far_as(evidence, below)
+    sketches = np.stack([held.sketch for held in gathered.images])
     calibration = Calibration(
         rule=in_force.rule,
         engine=mapper.engine,
         precision=mapper.precision,
         threshold=in_force.threshold,
-        check_threshold=None if check is None else check.threshold,
+        check_threshold=None if below is None else below.threshold,
         max_false_reject=rule.max_false_reject,
         check_false_reject=rule.check_false_reject,
         confidence=rule.confidence,
-        scores=scores,
-        digests=digest_rows(image.digest for image in measured),
-        median_pixel=float(np.median(pixels)),
-        low_pixel=float(np.quantile(pixels, 0.01)),
+        evidence=evidence,
+        scores=gathered.evidence.scores,
+        digests=digest_rows({held.digest for held in gathered.images}),
+        median_pixel=float(np.median(sketches)),
+        low_pixel=float(np.quantile(sketches, 0.01)),
     )
-    areas = [image.min_area_px for image in measured]
-    footprints = [image.footprint_px for image in measured]
-    return Calibrated(
-        model=replace(model, calibration=calibration),
+    areas = [held.sizes[0].area for held in gathered.images]
+    footprints = [held.footprint_px for held in gathered.images]
+    compared = (_as_far_as(evidence, found) for found in side_by_side(gathered.evidence, rule))
+    listed = [in_force if one.rule == in_force.rule else one for one in compared]
+    calibrated = Calibrated(
+        model=replace(model, scales=gathered.scales, calibration=calibration),
         before=model.calibration,
-        above_before=0 if model.calibration is None else int((scores > model.calibration.threshold).sum()),
+        above_before=_above_before(model, gathered),
         in_force=in_force,
-        check=check,
-        side_by_side=thresholds.side_by_side(scores),
-        suspects=[(image.given, image.score) for image in measured[: -SUSPECTS - 1 : -1]],
-        without_suspects=[float(score) for score in scores[: -SUSPECTS - 2 : -1][1:]],
+        check=below,
+        side_by_side=listed if in_force in listed else [in_force, *listed],
+        suspects=_suspects(gathered, rule, model.group_by is not None),
+        lots=[] if lots_of is None else _lots(gathered, rule, lots_of),
         area_px=(min(areas), max(areas)),
         footprint_px=(min(footprints), max(footprints)),
-        unreadable=unreadable,
-        n=len(measured),
-        notes=_notes(measured) + mapper.notes,
+        unreadable=gathered.unreadable,
+        n=len(gathered.units),
+        images=len(gathered.images),
+        notes=_notes(gathered.images) + gathered.notes + mapper.notes,
+        pictures={},
     )
+    if not pictures:
+        return calibrated
+    progress("drawing", 0, 0)
+    highest = [unit.highest for unit in gathered.units[: -SUSPECTS - 1 : -1]]
+    return replace(calibrated, pictures=draw_pictures(calibrated, highest, mapper))
 
 
-def _measure(model: Model, image: FoundImage, mapped: Mapped) -> _HeldOut:
-    width, height = mapped.image.width, mapped.image.height
-    area = model.min_area.pixels(width, height, model.pixel_pitch)
-    score = area_score(mapped.score_map, area)
-    if score == -math.inf:
-        raise UsageError(
-            f"the minimum area {model.min_area} is {area} pixels in {image.given}, which has {width}x{height}: no "
-            "defect could ever count; give a smaller --min-area"
+def _as_far_as(evidence: str, found: Estimate) -> Estimate:
+    """An estimate with the reservation that its evidence asks for."""
+    if evidence == HELD_OUT or found.guarantee is None:
+        return found
+    return replace(found, guarantee=f"Approximately, by leaving one out at a time: {found.guarantee}")
+
+
+def write_pictures(calibrated: Calibrated, path: Path) -> None:
+    """The pictures, beside the model; those of an earlier calibration go."""
+    for suffix in PICTURES:
+        beside = path.with_name(path.stem + suffix)
+        if suffix in calibrated.pictures:
+            write_whole(beside, calibrated.pictures[suffix])
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def _above_before(model: Model, gathered: Gathered) -> int | None:
+    same_kind = _same_scales(model.scales, gathered.scales)
+    if model.calibration is None or not same_kind:
+        return None
+    return int((gathered.evidence.scores > model.calibration.threshold).sum())
+
+
+def _same_scales(one: Scales | None, other: Scales | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.centre, other.centre) and np.array_equal(one.spread, other.spread)
+
+
+def _suspects(gathered: Gathered, rule: Rule, grouped: bool) -> list[Suspect]:
+    n = len(gathered.units)
+
+    def without(lowest: int, highest: int) -> float:
+        left_out = np.zeros(n, bool)
+        left_out[lowest:highest] = True
+        return _threshold(gathered.evidence.without(left_out), rule)
+
+    return [
+        Suspect(
+            unit.highest.image.given,
+            unit.name if grouped else None,
+            unit.score,
+            without(place, place + 1),
+            without(place, n),
         )
-    sketch = np.quantile(mapped.score_map[::2, ::2], _SKETCH).astype(np.float32)
-    footprint_px = MinArea(model.footprint, "share").pixels(width, height)
-    return _HeldOut(image.given, mapped.image.sha256, score, sketch, area, footprint_px)
+        for place, unit in reversed(list(enumerate(gathered.units))[-SUSPECTS:])
+    ]
 
 
-def check_rule(rule: Rule, n: int) -> None:
-    """Refuses what no `n` held-out images can give, before the time to learn and to score is spent."""
-    _estimate(np.zeros(n), rule)
+def _lots(gathered: Gathered, rule: Rule, lots_of: Grouping) -> list[Lot]:
+    """Each lot against the threshold that the same rule sets from the others."""
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, unit in enumerate(gathered.units):
+        names = {lots_of.of(gathered.images[image].image) for image in unit.members}
+        if len(names) > 1:
+            raise UsageError(
+                f"the part {unit.name} has images in several groups of --leave-out-group ({', '.join(sorted(names))}): "
+                "a part comes from one"
+            )
+        members[names.pop()].append(place)
+    if len(members) < 2:
+        raise UsageError(
+            f"--leave-out-group {lots_of.pattern!r} finds one group only ({next(iter(members))}): none can be left out"
+        )
+    lots = []
+    for name, places in sorted(members.items()):
+        left_out = np.zeros(len(gathered.units), bool)
+        left_out[places] = True
+        threshold = _threshold(gathered.evidence.without(left_out), rule)
+        scores = gathered.evidence.scores[places]
+        median = float(np.median(scores))
+        if math.isnan(threshold):
+            lots.append(Lot(name, len(places), median, threshold, None, math.nan, math.nan))
+        else:
+            rejected = int((scores > threshold).sum())
+            lots.append(Lot(name, len(places), median, threshold, rejected, *rate_interval(rejected, len(places))))
+    return lots
 
 
-def _estimate(scores: np.ndarray, rule: Rule) -> tuple[Estimate, Estimate | None]:
-    """The estimate in force, and the check threshold's where a band is asked for. Raises GateFailed for too few."""
-    if rule.name not in RULES:
-        raise UsageError(f"there is no rule {rule.name!r}: known are {', '.join(RULES)}")
-    if rule.threshold is not None:
-        if rule.max_false_reject is not None or rule.check_false_reject is not None or rule.name != "area":
-            raise UsageError("a threshold by hand leaves no rate to be chosen: give --threshold alone")
-        return thresholds.by_hand(scores, rule.threshold), None
-    rate = rule.max_false_reject
-    if rate is None:
-        for option, value in (("--confidence", rule.confidence), ("--check-false-reject", rule.check_false_reject)):
-            if value is not None:
-                raise UsageError(f"{option} needs the rate of false rejects: add --max-false-reject, such as 0.01")
-        if rule.name == "conformal":
-            raise UsageError("the conformal rule needs its rate: add --max-false-reject, such as 0.01")
-        return thresholds.require(thresholds.area_rule(scores)), None
-    if rule.check_false_reject is not None:
-        check, in_force = thresholds.band(scores, rule.check_false_reject, rate, rule.confidence)
-        return thresholds.require(in_force), thresholds.require(check)
-    if rule.confidence is not None:
-        return thresholds.require(thresholds.guaranteed(scores, rate, rule.confidence)), None
-    return thresholds.require(thresholds.conformal(scores, rate)), None
+def _threshold(evidence: Evidence, rule: Rule) -> float:
+    """What the rule makes of the evidence; NaN where it is too little."""
+    return estimates(evidence, rule)[0].threshold if evidence.scores.size else math.nan
 
 
-def _notes(measured: list[_HeldOut]) -> list[str]:
+def _notes(measured: list[HeldOut]) -> list[str]:
     notes = []
-    small = [image for image in measured if image.min_area_px < image.footprint_px]
+    small = [held for held in measured if held.sizes[0].area < held.footprint_px]
     if small:
         notes.append(
-            f"the minimum area ({small[0].min_area_px} px) is below what one hot patch becomes in the map "
+            f"the minimum area ({small[0].sizes[0].area} px) is below what one hot patch becomes in the map "
             f"({small[0].footprint_px} px): the rule is then nearly the plain maximum"
         )
     return notes

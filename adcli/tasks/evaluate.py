@@ -19,12 +19,11 @@ from adcli.metrics.masks import read_mask, to_size
 from adcli.metrics.overlap import ImageOverlap, image_overlap, pool
 from adcli.metrics.spool import MapSpool
 from adcli.model import Model
-from adcli.regions import area_score
 from adcli.store import load
 from adcli.tasks.mapping import Machine, Mapped, Mapper
 from adcli.tasks.score import check_weights
 from adcli.types import Progress, Verdict, no_progress
-from adcli.verdicts import judge
+from adcli.verdicts import judge, measure
 
 GOOD = "good"
 ALL = "all"
@@ -137,14 +136,14 @@ def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[_Outcome
     except UnreadableImage as error:  # not the image's fault: without its mask the image has no truth
         raise UsageError(f"the mask of {image.path} cannot be used: {error}") from error
     if model.calibration is None:
-        area = model.min_area.pixels(width, height, model.pixel_pitch)
-        score, verdict, ng_mask = area_score(mapped.score_map, area), None, None
+        score, verdict, ng_mask = measure(model, mapped.score_map).score, None, None
     else:
         judgement = judge(model, model.calibration, mapped.score_map)
         score, verdict = -math.inf if judgement.score is None else judgement.score, judgement.verdict
         ng_mask = judgement.mask if verdict is Verdict.NG else np.zeros_like(judgement.mask)
     if score == -math.inf:
-        raise UsageError(f"the model's minimum area {model.min_area} is larger than {image.path}: calibrate it anew")
+        size = model.sizes[0]
+        raise UsageError(f"the model's minimum size of {size} is larger than {image.path}: calibrate it anew")
     size = (height, width) if mask is None else mask.shape
     score_map = to_size(mapped.score_map, size)
     overlap = None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adcli.backbones import find_backbone
-from adcli.detectors import Method, find_method, parse_params
+from adcli.detectors import Method, check_leaves_out, find_method, leaves_out, parse_params
 from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
 from adcli.files import hold
 from adcli.finding import FoundImage
@@ -19,10 +20,13 @@ from adcli.images import digest_image, prepare, read_image
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows
 from adcli.parallel import batches, stream
-from adcli.regions import MinArea
+from adcli.parts import Grouping
+from adcli.sizes import AskedSize, MinArea, MinSize
 from adcli.store import save
-from adcli.tasks.calibrate import Calibrated, Rule, calibrate_model, check_rule
+from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model, write_pictures
+from adcli.tasks.evidence import learn_scales_from
 from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory
+from adcli.thresholds.estimators import Rule, check, check_enough
 from adcli.types import Progress, no_progress
 from adcli.versions import library_versions
 
@@ -36,6 +40,7 @@ LEAST_HELD_OUT = 5
 _LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
 _LEAST_LEARNT = 2
 _FIT_BATCH = 16
+_SCALED_BY = 100  # images learnt from that bring several sizes to one scale, each left out; enough for a median
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,10 @@ class Recipe:
     image_size: tuple[int, int] = (256, 256)
     params: tuple[str, ...] = ()
     holdout: float = 0.2
-    min_area: MinArea | None = None  # None: the measured footprint
+    leave_one_out: bool = False  # learn from all, and calibrate on each as if it had been left out
+    size: AskedSize | None = None  # None: the measured footprint
     pixel_pitch: float | None = None
+    group_by: str | None = None
     white_level: float | None = None
     seed: int = 0
     offline: bool = False
@@ -77,9 +84,12 @@ def fit(
     rule: Rule | None = None,
     machine: Machine | None = None,
     overwrite: bool = False,
+    pictures: bool = True,
     progress: Progress = no_progress,
 ) -> Fitted:
     """Learns from good images and writes the model, calibrated on the share of them that was held out.
+
+    Pictures of the calibration are written beside it.
 
     Raises:
         UsageError: the recipe is impossible, there are too few images, or `path` exists and is not to be overwritten.
@@ -94,8 +104,10 @@ def fit(
     _refuse_overwriting(path, overwrite)
     with hold(path.with_name(path.name + ".lock")):
         _refuse_overwriting(path, overwrite)  # another run may have written it while this one waited
-        fitted = _fit(images, recipe, rule or Rule(), machine, progress)
+        fitted = _fit(images, recipe, rule or Rule(), machine, pictures, progress)
         save(fitted.model, path)
+        if fitted.calibrated is not None:
+            write_pictures(fitted.calibrated, path)
     return fitted
 
 
@@ -104,18 +116,19 @@ def _refuse_overwriting(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path} exists: name another with --model, or overwrite it with --force")
 
 
-def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Machine, progress: Progress) -> Fitted:
+def _fit(
+    images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Machine, pictures: bool, progress: Progress
+) -> Fitted:
     method = find_method(recipe.method)
     params = parse_params(method.detector().Params, list(recipe.params))
     _check(recipe)
+    check(rule)
     check_engine(machine.engine)
+    if recipe.leave_one_out:
+        check_leaves_out(method)
     extractor, engine = _open_backbone(recipe, method, machine, progress)
     digests, unreadable = _identify(images, machine.threads, progress)
-    learn, held_out = split(list(digests.items()), recipe.holdout)
-    if held_out:
-        check_rule(rule, len({digest for _, digest in held_out}))
-    elif rule != Rule():
-        raise UsageError("--holdout 0 sets no threshold, so its options have no use here: give them to adcli calibrate")
+    learn, held_out = _divide(digests, recipe, rule)
     features = ImageFeatures([image for image, _ in learn], engine, extractor, recipe, machine, progress)
     rng = np.random.default_rng(recipe.seed)
     try:
@@ -129,9 +142,10 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
         ) from error
     unreadable += features.unreadable
     left_out = {image.given for image, _ in unreadable}
-    learnt = [digest for image, digest in learn if image.given not in left_out]
+    learnt = [(image, digest) for image, digest in learn if image.given not in left_out]
     share = footprint(features.shapes[0][1:], recipe.image_size, SIGMA)
     state = extractor.state()
+    by_footprint = (MinSize(MinArea(share, "share")),)
     model = Model(
         spec=Spec(
             method=recipe.method,
@@ -146,22 +160,77 @@ def _fit(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Mach
         weights=state,
         detector=detector,
         footprint=share,
-        min_area=recipe.min_area or MinArea(share, "share"),
+        sizes=by_footprint if recipe.size is None else recipe.size.over(by_footprint),
+        scales=None,
         pixel_pitch=recipe.pixel_pitch,
+        group_by=recipe.group_by,
         calibration=None,
-        provenance=_provenance(learnt, len(unreadable), state),
+        provenance=_provenance([digest for _, digest in learnt], len(unreadable), state),
     )
+    places = [LearntImage(image.path, image.given, image.relative, place) for place, (image, _) in enumerate(learnt)]
     notes: list[str] = []
+    if len(model.sizes) > 1 and not recipe.leave_one_out and leaves_out(method):
+        # Chosen by content, so that the order of the files does not matter.
+        chosen = sorted(places, key=lambda image: learnt[image.place][1])[:_SCALED_BY]
+        left_out_mapper = Mapper(model, machine, extractor, left_out=True)
+        model = replace(model, scales=learn_scales_from(model, left_out_mapper, chosen, progress))
     calibrated = None
-    if held_out:
+    if recipe.leave_one_out:
+        mapper = Mapper(model, machine, extractor, left_out=True)
+        calibrated = calibrate_model(model, mapper, places, rule, progress, evidence=LEAVE_ONE_OUT, pictures=pictures)
+        notes.append(
+            "leave-one-out: each image was scored as if it had not been learnt from, by a model that has one image "
+            "less; what is promised of the threshold is approximate"
+        )
+    elif held_out:
         mapper = Mapper(model, machine, extractor)
-        calibrated = calibrate_model(model, mapper, [image for image, _ in held_out], rule, progress)
-        model = calibrated.model
+        found = [image for image, _ in held_out]
+        calibrated = calibrate_model(model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures)
         unreadable += calibrated.unreadable
-        if calibrated.n < LEAST_HELD_OUT:
-            notes.append(f"only {calibrated.n} held-out images could be read: the threshold stands on little")
+    if calibrated is not None:
+        model = calibrated.model
+        if calibrated.images < LEAST_HELD_OUT:
+            notes.append(f"only {calibrated.images} held-out images could be read: the threshold stands on little")
     listed = [(image.given, str(reason)) for image, reason in unreadable]
     return Fitted(model, len(learnt), calibrated, listed, notes, engine.precision, str(engine.device))
+
+
+@dataclass(frozen=True)
+class LearntImage:
+    """An image that the model learnt from, and its place in the order of learning."""
+
+    path: Path
+    given: str
+    relative: PurePosixPath
+    place: int
+
+
+def _divide(
+    digests: dict[FoundImage, str], recipe: Recipe, rule: Rule
+) -> tuple[list[tuple[FoundImage, str]], list[tuple[FoundImage, str]]]:
+    """Images to learn from and images held out, each with its digest."""
+    pairs = list(digests.items())
+    if recipe.leave_one_out:
+        first = {digest: image for image, digest in reversed(pairs)}  # a twin that stays would give its score away
+        learn = [(image, digest) for image, digest in pairs if first[digest] is image]
+        check_enough(rule, len(learn))
+        return learn, []
+    if recipe.group_by is None:
+        learn, held_out = split(pairs, recipe.holdout)
+        units = len({digest for _, digest in held_out})
+    else:
+        grouping = Grouping(recipe.group_by)
+        parts = {image: grouping.of(image) for image, _ in pairs}
+        learn, held_out = split_parts(pairs, parts, recipe.holdout)
+        units = len({parts[image] for image, _ in held_out})
+    if not held_out:
+        if rule != Rule():
+            raise UsageError(
+                "--holdout 0 sets no threshold, so its options have no use here: give them to adcli calibrate"
+            )
+    elif recipe.size is None or len(recipe.size.sizes) < 2:
+        check_enough(rule, units)
+    return learn, held_out
 
 
 def split(
@@ -174,19 +243,38 @@ def split(
     Raises:
         UsageError: when fewer than two would be left to learn from.
     """
-    ranked = sorted({digest for _, digest in digests})
+    held = _held(sorted({digest for _, digest in digests}), share, "different good images")
+    return [pair for pair in digests if pair[1] not in held], [pair for pair in digests if pair[1] in held]
+
+
+def split_parts(
+    digests: list[tuple[FoundImage, str]], parts: dict[FoundImage, str], share: float
+) -> tuple[list[tuple[FoundImage, str]], list[tuple[FoundImage, str]]]:
+    """The same for whole parts, by the sha256 of their names: another image of a part goes where the part is.
+
+    A copy of an image that is learnt from is not held out.
+    """
+    names = {hashlib.sha256(part.encode(errors="surrogateescape")).hexdigest(): part for part in parts.values()}
+    held = {names[digest] for digest in _held(sorted(names), share, "parts")}
+    learn = [pair for pair in digests if parts[pair[0]] not in held]
+    learnt = {digest for _, digest in learn}
+    return learn, [pair for pair in digests if parts[pair[0]] in held and pair[1] not in learnt]
+
+
+def _held(ranked: list[str], share: float, what: str) -> set[str]:
+    """Those of the ascending digests that are held out."""
     if share == 0:
         if len(ranked) < _LEAST_LEARNT:
-            raise UsageError(f"{len(ranked)} good image is too little to learn from: give at least {_LEAST_LEARNT}")
-        return digests, []
+            raise UsageError(f"{len(ranked)} {what} are too few to learn from: give at least {_LEAST_LEARNT}")
+        return set()
     held = {digest for digest in ranked if int(digest, 16) / 2**256 < share} | set(ranked[:LEAST_HELD_OUT])
-    learn = [pair for pair in digests if pair[1] not in held]
     if len(ranked) - len(held) < _LEAST_LEARNT:
         raise UsageError(
-            f"{len(ranked)} different good images are too few to hold out {len(held)} and learn from the rest: give at "
-            f"least {LEAST_HELD_OUT + _LEAST_LEARNT}, or learn from all with --holdout 0 and calibrate on others later"
+            f"{len(ranked)} {what} are too few to hold out {len(held)} and learn from the rest: give at least "
+            f"{LEAST_HELD_OUT + _LEAST_LEARNT}, calibrate on each in turn with --leave-one-out, or learn from all with "
+            "--holdout 0 and calibrate on others later"
         )
-    return learn, [pair for pair in digests if pair[1] in held]
+    return held
 
 
 class ImageFeatures:
@@ -252,8 +340,15 @@ def _check(recipe: Recipe) -> None:
         raise UsageError(f"a white level of {recipe.white_level:g} is none: give the sensor's, such as 4095")
     if not 0 <= recipe.seed < 2**63:
         raise UsageError(f"a seed of {recipe.seed} is not possible: give 0 to 2^63 - 1")
-    if recipe.min_area is not None:
-        recipe.min_area.pixels(1, 1, recipe.pixel_pitch)  # refuses mm2 without the size of a pixel
+    if recipe.leave_one_out and recipe.holdout not in (0, Recipe.holdout):
+        raise UsageError("--leave-one-out holds nothing out: leave out --holdout")
+    if recipe.leave_one_out and recipe.group_by is not None:
+        raise UsageError("--leave-one-out leaves out images, not parts: leave out --group-by, or hold parts out")
+    if recipe.group_by is not None:
+        Grouping(recipe.group_by)  # refuses what is no expression
+    if recipe.size is not None:
+        for size in recipe.size.over((MinSize(MinArea(0, "px")),)):
+            size.pixels(1, 1, recipe.pixel_pitch)  # refuses mm without the size of a pixel
 
 
 def _identify(

@@ -66,7 +66,12 @@ class Mapped:
 class Mapper:
     """A model made ready on this machine."""
 
-    def __init__(self, model: Model, machine: Machine, extractor: object | None = None):
+    def __init__(self, model: Model, machine: Machine, extractor: object | None = None, left_out: bool = False):
+        """`left_out`: the images are those that the model learnt from, and each is mapped as if it had not been.
+
+        Their sources then also have an attribute `place`: the image's number, from 0, among those that could be read
+        when the model learnt, in that order.
+        """
         from adcli.backbones.extractor import build_extractor
         from adcli.engines.torch import TorchEngine, TorchScorer, resolve_device
 
@@ -81,7 +86,9 @@ class Mapper:
             except (EnvironmentFault, UsageError) as error:
                 raise ModelFileError(f"the model's own weights do not fit its backbone: {error}") from error
         self._spec = model.spec
-        self._scorer = TorchScorer(TorchEngine(extractor, device, self.precision, machine.batch_size), model.detector)
+        engine = TorchEngine(extractor, device, self.precision, machine.batch_size)
+        self._scorer = TorchScorer(engine, model.detector, left_out)
+        self._left_out = left_out
         self._threads = machine.threads
         # A GPU serves one batch after another; the threads around it decode and finish.
         self._turn = threading.Lock() if device.type == "cuda" else contextlib.nullcontext()
@@ -113,12 +120,14 @@ class Mapper:
     def _map(self, chunk: list[Source], read: Callable[[Source], Image]) -> Iterator[Mapped | UnreadableImage]:
         """Maps of a batch, one at a time: each is as large as its file."""
         outcomes: deque[UnreadableImage | tuple[Image, float]] = deque()
-        pixels = []
+        pixels, places = [], []
         for source in chunk:
             began = time.perf_counter()
             try:
                 image = read(source)
                 pixels.append(prepare(image.pixels, self._spec.image_size, self._spec.white_level))
+                if self._left_out:
+                    places.append(source.place)
                 outcomes.append((image, time.perf_counter() - began))
             except UnreadableImage as error:
                 outcomes.append(error)
@@ -127,7 +136,7 @@ class Mapper:
         if pixels:
             with self._turn:
                 began = time.perf_counter()
-                scored = self._scorer(np.stack(pixels))
+                scored = self._scorer(np.stack(pixels), np.array(places) if self._left_out else None)
                 each = (time.perf_counter() - began) / len(pixels)
             grids = iter(scored[0])
             own = iter([None] * len(pixels) if scored[1] is None else scored[1].tolist())

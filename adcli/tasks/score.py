@@ -19,10 +19,12 @@ from adcli.finding import FoundImage
 from adcli.images import digest_image, read_image
 from adcli.model import Calibration, Model
 from adcli.parallel import cores, stream
-from adcli.report.overlays import LONGEST_JPEG, draw_overlay, encode_jpeg
+from adcli.parts import Grouping
+from adcli.report.overlays import LONGEST_JPEG, encode_jpeg
 from adcli.report.results import ResultsFolder, picture_names, picture_stems
 from adcli.store import Stored, load
 from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.pictures import overlay
 from adcli.types import Progress, Verdict, no_progress
 from adcli.verdicts import Judgement, judge
 from adcli.versions import library_versions
@@ -30,6 +32,8 @@ from adcli.versions import library_versions
 PICTURES = ("ng", "all", "none")
 FAIL_ON = (None, "ng", "check")
 NG_EXIT, CHECK_EXIT = 3, 4
+# A part with an image that nobody could read is not checked, and NG it is only by what was seen.
+_BAD_TO_WORST = (Verdict.OK, Verdict.CHECK, Verdict.ERROR, Verdict.NG)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Scored:
     model_sha256: str
     exit_code: int
     already_finished: bool
+    parts: dict[str, int] | None = None  # by verdict, where several images show one part
 
 
 def score(
@@ -88,6 +93,10 @@ def score(
     calibration = stored.model.require_calibration()
     if weights is not None:
         check_weights(stored.model, weights)
+    grouping = None if stored.model.group_by is None else Grouping(stored.model.group_by)
+    if grouping is not None:
+        for image in images:
+            grouping.of(image)  # refuses what shows no part, before a folder is made
     stems = picture_stems([image.relative for image in images])
     inputs = [(image.given, stem) for image, stem in zip(images, stems, strict=True)]
     by_name = {image.given: image for image in images}
@@ -105,16 +114,21 @@ def score(
         done = _unchanged(folder, known)
         folder.keep(done)
         unreadable = [(record["image"], record["reason"]) for record in folder.done() if record["verdict"] == "ERROR"]
-        jobs = [_Job(image, stem) for image, (_, stem) in zip(known, inputs, strict=True)][done:]
+        parts = [None if grouping is None else grouping.find(image) for image in known]
+        jobs = [_Job(*job) for job in zip(known, (stem for _, stem in inputs), parts, strict=True)][done:]
         finish = partial(_finish, model=stored.model, calibration=calibration, outputs=outputs)
+        parts_seen: dict[str, Verdict] = {}
+        for record in folder.done():
+            _add_part(parts_seen, record)
         progress("scoring", done, len(known))
         for number, (record, pictures) in enumerate(mapper.stream(jobs, finish), done + 1):
             folder.add(record, pictures)
+            _add_part(parts_seen, record)
             if record["verdict"] == Verdict.ERROR.value:
                 unreadable.append((record["image"], record["reason"]))
             progress("scoring", number, len(known))
         seconds = time.perf_counter() - began
-        scored = _totals(folder, unreadable, mapper.notes, seconds, stored, fail_on)
+        scored = _totals(folder, unreadable, mapper.notes, seconds, stored, fail_on, parts_seen)
         folder.finish(_run_record(stored, calibration, outputs, mapper, scored, started))
     return scored
 
@@ -137,10 +151,11 @@ def check_weights(model: Model, path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Job:
-    """One image to score, and the stem of its pictures."""
+    """One image to score, the stem of its pictures, and the part it shows."""
 
     image: FoundImage
     stem: str
+    part: str | None
 
     @property
     def path(self) -> Path:
@@ -155,7 +170,7 @@ def _finish(
         return _record(job, calibration, reason=str(mapped)), []
     began = time.perf_counter()
     judgement = judge(model, calibration, mapped.score_map)
-    pictures = list(_pictures(job, mapped, judgement, calibration, outputs, model.spec.white_level))
+    pictures = list(_pictures(job, mapped, judgement, model, calibration, outputs))
     ms = mapped.ms + 1000 * (time.perf_counter() - began)
     return _record(job, calibration, mapped, judgement, ms), pictures
 
@@ -172,12 +187,13 @@ def _record(
         "image": job.image.given,
         "verdict": (Verdict.ERROR if judgement is None else judgement.verdict).value,
         "reason": reason if judgement is None else judgement.reason,
-        "part": None,
+        "part": job.part,
         "score": judgement and judgement.score,
         "threshold": calibration.threshold,
         "check_threshold": calibration.check_threshold,
         "min_area_px": judgement and judgement.min_area_px,
         "p_value": judgement and judgement.p_value,
+        "conditions": [asdict(one) for one in judgement.conditions] if judgement and judgement.conditions else None,
         "regions": [asdict(region) for region in judgement.regions] if judgement else [],
         "width": mapped and mapped.image.width,
         "height": mapped and mapped.image.height,
@@ -187,31 +203,14 @@ def _record(
 
 
 def _pictures(
-    job: _Job,
-    mapped: Mapped,
-    judgement: Judgement,
-    calibration: Calibration,
-    outputs: Outputs,
-    white_level: float | None,
+    job: _Job, mapped: Mapped, judgement: Judgement, model: Model, calibration: Calibration, outputs: Outputs
 ) -> Iterator[tuple[str, bytes]]:
     mask_name, overlay_name, map_name = picture_names(job.stem)
     telling = judgement.verdict in (Verdict.NG, Verdict.CHECK)
     if outputs.masks == "all" or (outputs.masks == "ng" and telling):
         yield mask_name, _encode(".png", judgement.mask.view(np.uint8) * np.uint8(255))
     if outputs.overlays == "all" or (outputs.overlays == "ng" and telling):
-        said = "" if judgement.score is None else f"  {judgement.score:.4g}"
-        low, low_name = calibration.overlay_low
-        overlay = draw_overlay(
-            mapped.image.pixels,
-            mapped.score_map,
-            low=low,
-            low_name=low_name,
-            white_level=white_level,
-            threshold=calibration.threshold,
-            regions_mask=judgement.mask,
-            title=f"{judgement.verdict.value}{said}",
-        )
-        yield overlay_name, encode_jpeg(_within_jpeg(overlay))
+        yield overlay_name, encode_jpeg(_within_jpeg(overlay(model, calibration, mapped, judgement)))
     if outputs.maps:
         yield map_name, _encode(".tiff", mapped.score_map)
 
@@ -257,10 +256,12 @@ def _unchanged(folder: ResultsFolder, images: Sequence[FoundImage]) -> int:
 
 def _finished(folder: ResultsFolder, stored: Stored, fail_on: str | None) -> Scored:
     """The totals of a run that was over already."""
+    parts: dict[str, Verdict] = {}
     for record in folder.done():
         folder.counts[record["verdict"]] += 1
+        _add_part(parts, record)
     unreadable = [(record["image"], record["reason"]) for record in folder.done() if record["verdict"] == "ERROR"]
-    return replace(_totals(folder, unreadable, [], 0.0, stored, fail_on), already_finished=True)
+    return replace(_totals(folder, unreadable, [], 0.0, stored, fail_on, parts), already_finished=True)
 
 
 def _totals(
@@ -270,6 +271,7 @@ def _totals(
     seconds: float,
     stored: Stored,
     fail_on: str | None,
+    parts: dict[str, Verdict],
 ) -> Scored:
     counts = {verdict.value: folder.counts[verdict.value] for verdict in Verdict}
     if counts["ERROR"]:
@@ -278,7 +280,20 @@ def _totals(
         exit_code = NG_EXIT
     else:
         exit_code = CHECK_EXIT if fail_on == "check" and counts["CHECK"] else 0
-    return Scored(folder.out, sum(counts.values()), counts, unreadable, notes, seconds, stored.sha256, exit_code, False)
+    of_parts = None
+    if stored.model.group_by is not None:
+        of_parts = {verdict.value: sum(one is verdict for one in parts.values()) for verdict in Verdict}
+    return Scored(
+        folder.out, sum(counts.values()), counts, unreadable, notes, seconds, stored.sha256, exit_code, False, of_parts
+    )
+
+
+def _add_part(parts: dict[str, Verdict], record: dict[str, Any]) -> None:
+    """A part's verdict is that of the worst of its images."""
+    part = record["part"]
+    if part is not None:
+        both = (Verdict(record["verdict"]), parts.get(part, Verdict.OK))
+        parts[part] = max(both, key=_BAD_TO_WORST.index)
 
 
 def _run_record(
@@ -296,11 +311,14 @@ def _run_record(
         "rule": calibration.rule,
         "threshold": calibration.threshold,
         "check_threshold": calibration.check_threshold,
-        "min_area": str(stored.model.min_area),
+        "min_area": str(stored.model.sizes[0].area),
+        "sizes": [str(size) for size in stored.model.sizes],
+        "group_by": stored.model.group_by,
         "pixel_pitch_mm": stored.model.pixel_pitch,
         "outputs": asdict(outputs),
         "images": scored.images,
         "counts": scored.counts,
+        "parts": scored.parts,
         "exit_code": scored.exit_code,
         "notes": scored.notes,
         "versions": library_versions(),

@@ -63,7 +63,7 @@ def test_fit_takes_its_options_from_the_environment(dataset: Path, adcli: Adcli,
     assert model.spec.layers == ("layer2", "layer3")
     assert (model.spec.seed, model.spec.white_level, model.spec.precision) == (11, 4095, "fp32")
     assert (model.detector.params.dims, model.detector.params.epsilon) == (30, 0.5)
-    assert (str(model.min_area), model.pixel_pitch) == ("400px", 0.05)
+    assert (str(model.sizes[0]), model.pixel_pitch) == ("400px", 0.05)
     assert model.calibration.max_false_reject == 0.25
     assert document["held_out"] > 5
 

@@ -14,7 +14,7 @@ from adcli.detectors import DETECTORS
 from adcli.engines.torch import TorchEngine, TorchScorer, fast_bf16
 from adcli.errors import AdcliError, UsageError
 from adcli.model import Model, Provenance, Spec
-from adcli.regions import MinArea
+from adcli.sizes import MinArea, MinSize
 from adcli.store import load, save
 from tests.detectors.features import ArrayFeatures, tensors
 
@@ -77,7 +77,9 @@ class Bench:
             weights={"conv1.weight": np.zeros(3, np.float32)},
             detector=detector,
             footprint=0.01,
-            min_area=MinArea(0.01, "share"),
+            sizes=(MinSize(MinArea(0.01, "share")),),
+            scales=None,
+            group_by=None,
             pixel_pitch=None,
             calibration=None,
             provenance=Provenance(np.zeros((0, 32), np.uint8), 0, "", {}),

@@ -25,7 +25,8 @@ def fit(layers, params, batch=4, seed=3):
 def with_bank(bank, dims, **params):
     """A detector on a grid of 1 x Q positions whose vectors are the features themselves, but for the 3 x 3 mean."""
     params = PatchCoreParams(dims=dims, **params)
-    return PatchCore(params, ((dims, 1, 1),), np.asarray(bank, np.float32), len(bank), 0.0)
+    owner = np.arange(len(bank), dtype=np.int32)
+    return PatchCore(params, ((dims, 1, 1),), np.asarray(bank, np.float32), owner, len(bank), 0.0)
 
 
 def single_patches(vectors):
@@ -126,7 +127,7 @@ def test_a_nearest_vector_with_duplicates_counts_once_and_they_count_beside_it()
 
 def test_the_image_score_is_that_of_the_farthest_patch():
     bank = np.zeros((1, 1), np.float32)
-    detector = PatchCore(PatchCoreParams(), ((1, 3, 3),), bank, 1, 0.0)
+    detector = PatchCore(PatchCoreParams(), ((1, 3, 3),), bank, np.zeros(1, np.int32), 1, 0.0)
     plane = np.zeros((1, 1, 3, 3), np.float32)
     plane[0, 0, 0, 0] = 9
     result = detector.scorer()(tensors([plane]))

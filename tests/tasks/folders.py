@@ -14,9 +14,10 @@ from scipy import ndimage
 
 KEYS = [
     *("image", "verdict", "reason", "part", "score", "threshold", "check_threshold", "min_area_px", "p_value"),
-    *("regions", "width", "height", "sha256", "ms"),
+    *("conditions", "regions", "width", "height", "sha256", "ms"),
 ]
-REGION_KEYS = ["area_px", "area_mm2", "bbox", "centroid", "max", "mean"]
+LENGTH_KEYS = ["length_px", "length_mm", "width_px", "width_mm"]
+REGION_KEYS = ["area_px", "area_mm2", *LENGTH_KEYS, "bbox", "centroid", "max", "mean"]
 EIGHT = np.ones((3, 3), int)
 
 

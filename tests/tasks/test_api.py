@@ -12,8 +12,8 @@ import pytest
 import adcli as package
 from adcli.errors import AdcliError, Busy, GateFailed, ModelFileError, UsageError
 from adcli.files import hold
-from adcli.tasks.calibrate import Rule
 from adcli.tasks.score import Outputs
+from adcli.thresholds.estimators import Rule
 from tests.conftest import Adcli
 from tests.tasks.folders import timeless
 

@@ -49,7 +49,7 @@ def test_what_was_learnt_stays_and_the_file_is_another(dataset: Path, own_model:
     assert after.sha256 == hashlib.sha256(own_model.read_bytes()).hexdigest()
     assert after.model.spec == before.model.spec
     assert np.array_equal(after.model.provenance.learnt, before.model.provenance.learnt)
-    assert str(after.model.min_area) == "30px"
+    assert str(after.model.sizes[0]) == "30px"
     assert adcli("info", own_model, "--json").out.count(before.detector_digest) == 1
 
 
@@ -181,7 +181,16 @@ def test_every_estimator_stands_beside_the_one_in_force_with_the_number_it_needs
         "conformal 1 %": 99,
         "guaranteed 5 % at 95 %": 59,
         "guaranteed 1 % at 95 %": 299,
+        "pot 1 %": 50,
+        "max": None,
+        "pixel-quantile 99.9 %": None,
+        "sigma 3": None,
     }
+    assert [estimate["rule"] for estimate in told["estimates"] if estimate["in_force"]] == ["area"]
+    assert [estimate["rule"] for estimate in told["estimates"] if estimate["threshold"] and estimate["promises"]] == [
+        "area",
+        "max",
+    ]
     assert told["rate_low"] == 0
     assert told["rate_high"] == pytest.approx(1 - 0.05 ** (1 / 6))
 

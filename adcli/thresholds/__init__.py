@@ -27,8 +27,8 @@ class Estimate:
     """One threshold, what it did to the held-out images, and what may be said of good images to come.
 
     `rate_low` and `rate_high` are Clopper-Pearson bounds of the false-reject rate, each at 95 % by itself (so 90 %
-    together, 95 % where `rate_low` is 0). A threshold that so few images cannot give is NaN, as are the rates; `needed`
-    is then the number of images that can.
+    together, 95 % where `rate_low` is 0). A threshold that these images cannot give is NaN, as are the rates; `refusal`
+    then says why, and `needed` how many images can, where more of them help.
     """
 
     rule: str
@@ -37,24 +37,26 @@ class Estimate:
     n: int
     rate_low: float
     rate_high: float
-    guarantee: str
-    needed: int | None
+    guarantee: str | None
+    promises: bool = False  # whether `guarantee` says something of images to come
+    refusal: str | None = None
+    needed: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """Share of the held-out images that the threshold rejects."""
+        return math.nan if self.rejected is None else self.rejected / self.n
 
 
-def area_rule(scores: np.ndarray) -> Estimate:
-    """The largest held-out score: the rule of MVTec AD (CVPR 2019, section 4.3), where the scores are S_A."""
+def area_rule(scores: np.ndarray, confidence: float = BOUND_CONFIDENCE) -> Estimate:
+    """The largest held-out score: the rule of MVTec AD (CVPR 2019, section 4.3), where the scores are S_A.
+
+    The rate that it promises is stated with `confidence`.
+    """
     scores = _sorted(scores)
-    n = scores.size
-    if n == 0:
-        return _unmet("area", n, 1, "A bound on false rejects")
-    bound = _rate_bounds(0, 0, n)[1]
-    return _order_statistic(
-        "area",
-        scores,
-        0,
-        f"The next good image is rejected with a probability of at most 1/{n + 1} = {_rounded(1 / (n + 1))}; "
-        f"with {_percent(BOUND_CONFIDENCE)} confidence at most {_rounded(bound)} of good images are.",
-    )
+    if scores.size == 0:
+        return _too_few("area", 0, 1, "A bound on false rejects")
+    return _order_statistic("area", scores, 0, of_the_largest(scores.size, confidence))
 
 
 def conformal(scores: np.ndarray, max_false_reject: float) -> Estimate:
@@ -65,7 +67,7 @@ def conformal(scores: np.ndarray, max_false_reject: float) -> Estimate:
     rule = f"conformal {_percent(max_false_reject)}"
     k = math.ceil((n + 1) * (1 - alpha))
     if k > n:
-        return _unmet(rule, n, images_needed(max_false_reject), f"At most {_percent(max_false_reject)} false rejects")
+        return _too_few(rule, n, images_needed(max_false_reject), f"At most {_percent(max_false_reject)} false rejects")
     sentence = f"The next good image is rejected with a probability of at most {_percent(max_false_reject)}."
     return _order_statistic(rule, scores, n - k, sentence)
 
@@ -82,7 +84,7 @@ def guaranteed(scores: np.ndarray, max_false_reject: float, confidence: float) -
     exceedances = int(np.count_nonzero(_binomial_fits(np.arange(n), n, alpha, doubt))) - 1
     if exceedances < 0:
         promise = f"At most {_percent(max_false_reject)} false rejects with {_percent(confidence)} confidence"
-        return _unmet(rule, n, images_needed(max_false_reject, confidence), promise)
+        return _too_few(rule, n, images_needed(max_false_reject, confidence), promise)
     sentence = (
         f"With {_percent(confidence)} confidence at most {_percent(max_false_reject)} of good images are rejected."
     )
@@ -97,50 +99,55 @@ def by_hand(scores: np.ndarray, value: float) -> Estimate:
     rejected = int(np.count_nonzero(scores > value))
     low, high = _rate_bounds(rejected, rejected, scores.size) if scores.size else (math.nan, math.nan)
     sentence = "Nothing is promised of a threshold set by hand; the bounds hold if it was set without these images."
-    return Estimate("by hand", float(value), rejected, scores.size, low, high, sentence, None)
+    return Estimate("by hand", float(value), rejected, scores.size, low, high, sentence)
 
 
 def band(
-    scores: np.ndarray, check_false_reject: float, max_false_reject: float, confidence: float | None = None
+    scores: np.ndarray, check_false_reject: float, max_false_reject: float | None, confidence: float | None = None
 ) -> tuple[Estimate, Estimate]:
     """The check threshold and the NG threshold above it; OK <= check < CHECK <= NG threshold < NG.
 
     With a confidence both guarantees hold together: each is taken at half the doubt (Bonferroni). Without one, each
-    holds for the next good image by itself.
+    holds for the next good image by itself. Without a false-reject rate the NG threshold is the area rule's.
     """
-    if _rate(check_false_reject, "check rate") < _rate(max_false_reject, "false-reject rate"):
+    if max_false_reject is not None and _rate(check_false_reject, "check rate") < _rate(
+        max_false_reject, "false-reject rate"
+    ):
         raise UsageError(
             f"More images are checked than rejected: the check rate {_percent(check_false_reject)} "
             f"must be at least the false-reject rate {_percent(max_false_reject)}."
         )
     if confidence is None:
-        check, reject = conformal(scores, check_false_reject), conformal(scores, max_false_reject)
+        check = conformal(scores, check_false_reject)
+        reject = area_rule(scores) if max_false_reject is None else conformal(scores, max_false_reject)
         joint = "Each threshold of the band holds this by itself."
     else:
         each = float((1 + _rate(confidence, "confidence")) / 2)
-        check, reject = guaranteed(scores, check_false_reject, each), guaranteed(scores, max_false_reject, each)
+        check = guaranteed(scores, check_false_reject, each)
+        reject = area_rule(scores, each) if max_false_reject is None else guaranteed(scores, max_false_reject, each)
         joint = f"Both thresholds of the band hold together with {_percent(confidence)} confidence."
     return _with_note(check, joint), _with_note(reject, joint)
 
 
-def side_by_side(scores: np.ndarray) -> list[Estimate]:
-    """The estimators that `calibrate` prints for comparison."""
-    return [
-        area_rule(scores),
-        conformal(scores, 0.05),
-        conformal(scores, 0.01),
-        guaranteed(scores, 0.05, 0.95),
-        guaranteed(scores, 0.01, 0.95),
-    ]
+def of_the_largest(n: int, confidence: float = BOUND_CONFIDENCE) -> str:
+    """What may be said of a threshold that none of n held-out images exceeds: 1 / (n + 1), and 1 - doubt^(1 / n)."""
+    bound = 1 - (1 - confidence) ** (1 / n)
+    return (
+        f"The next good image is rejected with a probability of at most 1/{n + 1} = {_rounded(1 / (n + 1))}; "
+        f"with {_percent(confidence)} confidence at most {_rounded(bound)} of good images are."
+    )
 
 
 def require(estimate: Estimate) -> Estimate:
     """The estimate itself, or a refusal that says how many images it takes."""
     if math.isnan(estimate.threshold):
-        raise GateFailed(
-            f"{estimate.guarantee} Give `adcli calibrate` at least {estimate.needed} good images that the model has "
-            "not seen, or ask for a higher rate or less confidence."
+        more = (
+            ""
+            if estimate.needed is None
+            else f" Give at least {estimate.needed} good images that the model has not seen, or ask for a higher rate "
+            "or less confidence."
         )
+        raise GateFailed(f"{estimate.refusal}{more}")
     return estimate
 
 
@@ -186,9 +193,9 @@ def _rate(value: float, name: str) -> Fraction:
 
 def _binomial_fits(m: np.ndarray | int, n: int, alpha: float, doubt: float) -> np.ndarray:
     """BinomCDF(m; n, alpha) <= doubt; the hair's breadth is for equality, which floats miss."""
-    from scipy.special import bdtr
+    from scipy.special import betaincc
 
-    return bdtr(m, n, alpha) <= doubt * (1 + 1e-12)
+    return betaincc(m + 1.0, n - m, alpha) <= doubt * (1 + 1e-12)  # the binomial law by the beta law: n has no limit
 
 
 def _rate_bounds(rejected: int, exceedances: int, n: int) -> tuple[float, float]:
@@ -208,12 +215,16 @@ def _order_statistic(rule: str, scores: np.ndarray, exceedances: int, guarantee:
     n = scores.size
     threshold = float(scores[n - 1 - exceedances])
     rejected = int(np.count_nonzero(scores > threshold))
-    return Estimate(rule, threshold, rejected, n, *_rate_bounds(rejected, exceedances, n), guarantee, None)
+    return Estimate(rule, threshold, rejected, n, *_rate_bounds(rejected, exceedances, n), guarantee, promises=True)
 
 
-def _unmet(rule: str, n: int, needed: int, promise: str) -> Estimate:
-    sentence = f"{promise} cannot be promised from {n} held-out good images; it takes {needed}."
-    return Estimate(rule, math.nan, None, n, math.nan, math.nan, sentence, needed)
+def unmet(rule: str, n: int, needed: int | None, refusal: str) -> Estimate:
+    """What n units cannot give."""
+    return Estimate(rule, math.nan, None, n, math.nan, math.nan, None, refusal=refusal, needed=needed)
+
+
+def _too_few(rule: str, n: int, needed: int, promise: str) -> Estimate:
+    return unmet(rule, n, needed, f"{promise} cannot be promised from {n} held-out good images; it takes {needed}.")
 
 
 def _with_note(estimate: Estimate, note: str) -> Estimate:

@@ -1,0 +1,208 @@
+"""What a calibration found, as tables for people and as JSON for scripts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from adcli.report.histogram import histogram_text
+from adcli.report.tables import add_row, make_table, number
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from adcli.tasks.calibrate import Calibrated, Lot
+    from adcli.thresholds import Estimate
+
+
+def calibration_tables(calibrated: Calibrated, *, ascii: bool = False) -> list[Table | str]:
+    """Suspects first, then the scores, then every estimator side by side, then what the one in force promises.
+
+    `ascii`: for a terminal that has no block characters.
+    """
+    parts: list[Table | str] = [_suspects(calibrated), *_histogram(calibrated, ascii), _estimates(calibrated)]
+    if calibrated.lots:
+        parts += [_lots(calibrated), _lots_line(calibrated.lots)]
+    return [*parts, *_lines(calibrated)]
+
+
+def _suspects(calibrated: Calibrated) -> Table:
+    grouped = calibrated.model.group_by is not None
+    head = ["image", *(["part"] if grouped else []), "score", "threshold without it", "and without those above"]
+    table = make_table("Highest held-out scores: look at these first", head)
+    for suspect in calibrated.suspects:
+        part = [suspect.part or ""] if grouped else []
+        scores = (suspect.score, suspect.without, suspect.without_and_above)
+        add_row(table, suspect.image, *part, *(number(score, 6) for score in scores))
+    return table
+
+
+def _histogram(calibrated: Calibrated, ascii: bool) -> list[str]:
+    marks = [("NG", calibrated.in_force.threshold)]
+    if calibrated.check is not None:
+        marks.append(("CHECK", calibrated.check.threshold))
+    calibration = calibrated.model.require_calibration()
+    return ["\n".join([*histogram_text(calibration.scores, marks, ascii=ascii), ""])]
+
+
+def _estimates(calibrated: Calibrated) -> Table:
+    what = "good images" if calibrated.model.group_by is None else f"good parts ({calibrated.images} images)"
+    head = ["", "rule", "threshold", "rejected", "rate", "false rejects, 95 % bounds", ""]
+    table = make_table(f"Thresholds from {calibrated.n} {_how(calibrated)} {what}", head)
+    for estimate in calibrated.side_by_side:
+        mark = ">" if estimate is calibrated.in_force else ""
+        if math.isnan(estimate.threshold):
+            needs = "-" if estimate.needed is None else f"needs {estimate.needed} {_unit(calibrated)}s"
+            add_row(table, mark, estimate.rule, needs, "-", "-", "-", "")
+            continue
+        add_row(
+            table,
+            mark,
+            estimate.rule,
+            f"{estimate.threshold:.6g}",
+            f"{estimate.rejected} of {estimate.n}",
+            _percent(estimate.rate),
+            f"{_percent(estimate.rate_low)} to {_percent(estimate.rate_high)}",
+            "" if estimate.promises else "no guarantee",
+        )
+    return table
+
+
+def _lots(calibrated: Calibrated) -> Table:
+    head = ["lot", f"{_unit(calibrated)}s", "median score", "threshold from the others", "rejected", "95 % interval"]
+    table = make_table("Each lot, by a threshold that the others set", head)
+    for lot in calibrated.lots:
+        if lot.rejected is None:
+            add_row(table, lot.name, str(lot.n), number(lot.median), "the others are too few", "-", "-")
+            continue
+        interval = f"{_percent(lot.rate_low)} to {_percent(lot.rate_high)}"
+        add_row(table, lot.name, str(lot.n), number(lot.median), number(lot.threshold, 6), str(lot.rejected), interval)
+    return table
+
+
+def _lots_line(lots: list[Lot]) -> str:
+    judged = [lot for lot in lots if lot.rejected is not None]
+    if not judged:
+        return "no lot can be judged by the others"
+    rejected, n = sum(lot.rejected or 0 for lot in judged), sum(lot.n for lot in judged)
+    worst = max(judged, key=lambda lot: (lot.rejected or 0) / lot.n)
+    share = _percent((worst.rejected or 0) / worst.n)
+    return (
+        f"on a lot that set no threshold: {rejected} of {n} rejected ({_percent(rejected / n)}), at worst {share} "
+        f"({worst.name}). The model may have learnt from these lots: a lot that is new to it too can be worse."
+    )
+
+
+def _lines(calibrated: Calibrated) -> list[str]:
+    in_force, model = calibrated.in_force, calibrated.model
+    lines = [f"NG above {in_force.threshold:.8g} ({in_force.rule}): {in_force.guarantee}"]
+    if calibrated.check:
+        lines.append(
+            f"CHECK above {calibrated.check.threshold:.8g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
+        )
+    size = model.sizes[0]
+    share = {"share": f" ({100 * size.area.value:.3g} % of the image)", "mm2": f" ({size.area})", "px": ""}
+    counts = f"a region counts from {_span(*calibrated.area_px)} px on{share[size.area.unit]}"
+    for asked, name in ((size.length, "length"), (size.width, "width")):
+        counts += "" if asked is None else f", with a {name} of at least {asked}"
+    if len(model.sizes) > 1:
+        counts = "a region counts when it has any of " + ", ".join(map(str, model.sizes))
+    lines.append(f"{counts}; one hot patch becomes {_span(*calibrated.footprint_px)} px in the map")
+    if model.scales is not None:
+        lines.append(
+            f"scores are U, the largest of (level - median) / spread over the sizes; medians "
+            f"{', '.join(number(value) for value in model.scales.centre)}, spreads "
+            f"{', '.join(number(value) for value in model.scales.spread)}, of {model.scales.images} good images "
+            f"({model.scales.evidence})"
+        )
+    if calibrated.before is not None:
+        before = calibrated.before
+        band = "" if before.check_threshold is None else f", CHECK above {number(before.check_threshold, 6)}"
+        line = f"before: NG above {number(before.threshold, 6)} ({before.rule}){band}"
+        if calibrated.above_before is not None:
+            line += f"; {calibrated.above_before} of these {calibrated.n} {_unit(calibrated)}s are NG by that"
+        lines.append(line)
+    return lines
+
+
+def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
+    """`calibrate --json`, flat but for the lists."""
+    in_force, check, model = calibrated.in_force, calibrated.check, calibrated.model
+    return {
+        "rule": in_force.rule,
+        "threshold": in_force.threshold,
+        "check_threshold": check and check.threshold,
+        "evidence": model.require_calibration().evidence,
+        "held_out": calibrated.n,
+        "images": calibrated.images,
+        "group_by": model.group_by,
+        "rejected": in_force.rejected,
+        "rate": in_force.rate,
+        "rate_low": in_force.rate_low,
+        "rate_high": in_force.rate_high,
+        "guarantee": in_force.guarantee,
+        "promises": in_force.promises,
+        "check_guarantee": check and check.guarantee,
+        "threshold_before": calibrated.before and calibrated.before.threshold,
+        "min_area": str(model.sizes[0].area),
+        "sizes": [str(size) for size in model.sizes],
+        "scales": None
+        if model.scales is None
+        else {
+            "centre": model.scales.centre.tolist(),
+            "spread": model.scales.spread.tolist(),
+            "images": model.scales.images,
+            "evidence": model.scales.evidence,
+        },
+        "min_area_px": list(calibrated.area_px),
+        "footprint_px": list(calibrated.footprint_px),
+        "pixel_pitch_mm": model.pixel_pitch,
+        "estimates": [_estimate_json(one, one is in_force) for one in calibrated.side_by_side],
+        "suspects": [
+            {
+                "image": suspect.image,
+                "part": suspect.part,
+                "score": suspect.score,
+                "threshold_without": suspect.without,
+                "threshold_without_it_and_above": suspect.without_and_above,
+            }
+            for suspect in calibrated.suspects
+        ],
+        "lots": [vars(lot) for lot in calibrated.lots],
+        "left_out": [{"image": image.given, "reason": str(reason)} for image, reason in calibrated.unreadable],
+        "notes": calibrated.notes,
+    }
+
+
+def _estimate_json(estimate: Estimate, in_force: bool) -> dict[str, Any]:
+    return {
+        "rule": estimate.rule,
+        "in_force": in_force,
+        "threshold": estimate.threshold,
+        "rejected": estimate.rejected,
+        "n": estimate.n,
+        "rate": estimate.rate,
+        "rate_low": estimate.rate_low,
+        "rate_high": estimate.rate_high,
+        "promises": estimate.promises,
+        "guarantee": estimate.guarantee,
+        "refusal": estimate.refusal,
+        "needed": estimate.needed,
+    }
+
+
+def _how(calibrated: Calibrated) -> str:
+    held_out = calibrated.model.require_calibration().evidence
+    return "held-out" if held_out == "held-out" else "left-out (approximate)"
+
+
+def _unit(calibrated: Calibrated) -> str:
+    return "image" if calibrated.model.group_by is None else "part"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2g} %"
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"

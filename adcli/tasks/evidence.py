@@ -1,0 +1,186 @@
+"""Held-out good images, scored: what a threshold is chosen from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from adcli.errors import UnreadableImage, UsageError
+from adcli.finding import FoundImage
+from adcli.model import Model, Scales
+from adcli.parts import Grouping
+from adcli.sizes import MinArea, PixelSize
+from adcli.tasks.mapping import Mapped, Mapper
+from adcli.thresholds.estimators import QUANTILE, Evidence, Rule
+from adcli.thresholds.joint import joint_score, learn_scales
+from adcli.thresholds.pixels import PixelPool, Pixels, PixelSummary
+from adcli.types import Progress
+from adcli.verdicts import measure
+
+_SKETCH = (np.arange(256) + 0.5) / 256  # quantiles kept of each held-out map
+_SET_APART = 0.25  # of the held-out images, to scale several sizes by where the images learnt from cannot
+_LEAST_SET_APART = 5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One held-out image."""
+
+    image: FoundImage
+    digest: str
+    part: str  # the part it shows; its own digest where images are not grouped
+    sizes: tuple[PixelSize, ...]  # minimum sizes in its pixels
+    levels: np.ndarray  # (k,) float64, one a size
+    footprint_px: int
+    sketch: np.ndarray  # (256,) float32, quantiles of its map
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a promise is made of: an image, or a part with all its images."""
+
+    name: str  # the part, or the image as given
+    score: float  # the highest of its images
+    members: tuple[int, ...]  # places in `Gathered.images`
+    highest: HeldOut
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Held-out images as units, ascending by score, and what is left of those that could not be used."""
+
+    images: list[HeldOut]
+    units: list[Unit]
+    evidence: Evidence
+    scales: Scales | None
+    unreadable: list[tuple[FoundImage, UnreadableImage]]
+    notes: list[str]
+
+
+def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rule, progress: Progress) -> Gathered:
+    """Scores held-out images. The model's scales are used where it has them.
+
+    Raises:
+        UsageError: no image can be read, an image shows no part, or a minimum size is larger than an image.
+    """
+    joint = len(model.sizes) > 1
+    pool = None if joint else PixelPool(QUANTILE if rule.quantile is None else rule.quantile, len(images))
+    measured, broken, unreadable = _measure(model, mapper, images, pool, progress)
+    notes = [f"{len(broken)} parts are left out, one of whose images cannot be read"] if broken else []
+    lost = np.array([held.part in broken for held in measured])
+    if lost.all():
+        raise UsageError("every held-out part has an image that cannot be read, so none is left to calibrate on")
+    pixels = None if pool is None else pool.pooled().without(lost)
+    measured = [held for held in measured if held.part not in broken]
+    scales = model.scales
+    if joint and scales is None:
+        measured, scales = _set_apart(measured)
+        notes.append(
+            f"{scales.images} of the held-out images scale the {len(model.sizes)} minimum sizes to each other, so the "
+            "threshold stands on the others"
+        )
+    return _units(measured, pixels, scales, model.group_by is not None, unreadable, notes)
+
+
+def learn_scales_from(model: Model, mapper: Mapper, images: Sequence[FoundImage], progress: Progress) -> Scales:
+    """What brings several sizes to one scale, from images learnt from, which `mapper` maps as if left out."""
+    alone = replace(model, group_by=None)
+    return _scales(_measure(alone, mapper, images, None, progress)[0], "leave-one-out")
+
+
+def _measure(
+    model: Model, mapper: Mapper, images: Sequence[FoundImage], pool: PixelPool | None, progress: Progress
+) -> tuple[list[HeldOut], set[str], list[tuple[FoundImage, UnreadableImage]]]:
+    """The images that can be read, once each; the parts that others show; those others."""
+    grouping = None if model.group_by is None else Grouping(model.group_by)
+    parts = {image: grouping.of(image) for image in images} if grouping else {}
+
+    def look(
+        image: FoundImage, mapped: Mapped | UnreadableImage
+    ) -> tuple[FoundImage, tuple[HeldOut, PixelSummary | None] | UnreadableImage]:
+        if isinstance(mapped, UnreadableImage):
+            return image, mapped
+        held = _look(model, image, parts.get(image, mapped.image.sha256), mapped)
+        return image, (held, None if pool is None else pool.summarise(mapped.score_map))
+
+    measured: list[HeldOut] = []
+    unreadable: list[tuple[FoundImage, UnreadableImage]] = []
+    seen: set[tuple[str, str]] = set()
+    progress("scoring held-out images", 0, len(images))
+    for number, (image, outcome) in enumerate(mapper.stream(images, look), 1):
+        if isinstance(outcome, UnreadableImage):
+            unreadable.append((image, outcome))
+        elif (outcome[0].part, outcome[0].digest) not in seen:  # one image twice is no second witness
+            held, summary = outcome
+            seen.add((held.part, held.digest))
+            measured.append(held)
+            if pool is not None and summary is not None:
+                pool.add(summary)
+        progress("scoring held-out images", number, len(images))
+    if not measured:
+        raise UsageError(f"none of the {len(images)} held-out images could be read; the first: {unreadable[0][1]}")
+    return measured, {parts[image] for image, _ in unreadable if image in parts}, unreadable
+
+
+def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut:
+    width, height = mapped.image.width, mapped.image.height
+    found = measure(model, mapped.score_map)
+    for size, wished, level in zip(found.sizes, model.sizes, found.levels, strict=True):
+        if level == -math.inf:
+            raise UsageError(
+                f"the minimum size {wished} is {size.area} pixels in {image.given}, which has {width}x{height}: no "
+                "defect could ever count; give a smaller --min-area"
+            )
+    sketch = np.quantile(mapped.score_map[::2, ::2], _SKETCH).astype(np.float32)
+    footprint_px = MinArea(model.footprint, "share").pixels(width, height)
+    return HeldOut(image, mapped.image.sha256, part, found.sizes, found.levels, footprint_px, sketch)
+
+
+def _scales(images: Sequence[HeldOut], evidence: str) -> Scales:
+    centre, spread = learn_scales(np.stack([held.levels for held in images]))
+    return Scales(centre, spread, len(images), evidence)
+
+
+def _set_apart(measured: list[HeldOut]) -> tuple[list[HeldOut], Scales]:
+    """Images to calibrate on, and the scales from those set apart: whole parts, chosen by name or content, which the
+    scores have no part in."""
+    ranked = sorted({held.part for held in measured}, key=lambda part: hashlib.sha256(part.encode()).digest())
+    apart = set(ranked[: max(_LEAST_SET_APART, math.ceil(_SET_APART * len(ranked)))])
+    rest = [held for held in measured if held.part not in apart]
+    if not rest:
+        raise UsageError(
+            f"{len(ranked)} held-out good images are too few for several minimum areas, {_LEAST_SET_APART} of which "
+            f"scale the areas to each other: give at least {2 * _LEAST_SET_APART}, or one --min-area"
+        )
+    return rest, _scales([held for held in measured if held.part in apart], "held-out")
+
+
+def _units(
+    measured: list[HeldOut],
+    pixels: Pixels | None,
+    scales: Scales | None,
+    grouped: bool,
+    unreadable: list[tuple[FoundImage, UnreadableImage]],
+    notes: list[str],
+) -> Gathered:
+    levels = np.stack([held.levels for held in measured])
+    scores = levels[:, 0] if scales is None else joint_score(levels, scales.centre, scales.spread)
+    members: dict[str, list[int]] = defaultdict(list)
+    for place, held in enumerate(measured):
+        members[held.part].append(place)
+    units = []
+    for part, places in members.items():
+        highest = max(places, key=lambda place: scores[place])
+        name = part if grouped else measured[highest].image.given
+        units.append(Unit(name, float(scores[highest]), tuple(places), measured[highest]))
+    units.sort(key=lambda unit: unit.score)
+    owners = np.empty(len(measured), np.intp)
+    for place, unit in enumerate(units):
+        owners[list(unit.members)] = place
+    evidence = Evidence(np.array([unit.score for unit in units]), pixels, owners)
+    return Gathered(measured, units, evidence, scales, unreadable, notes)
