@@ -99,6 +99,7 @@ def calibrate(
     leave_out_group: str | None = None,
     machine: Machine | None = None,
     pictures: bool = True,
+    dry_run: bool = False,
     progress: Progress = no_progress,
 ) -> Calibrated:
     """Sets the model's threshold from good images it has not seen."""
@@ -112,6 +113,7 @@ def calibrate(
         leave_out_group=leave_out_group,
         machine=machine,
         pictures=pictures,
+        dry_run=dry_run,
         progress=progress,
     )
 

@@ -128,6 +128,16 @@ def remove_leftovers(folder: Path, below: bool = True) -> int:
     return len(leftovers)
 
 
+def remove_own_leftovers(path: Path) -> None:
+    """Delete the temporary files that killed runs left of one file. Call it only while holding that file's lock."""
+    target = Path(os.path.realpath(path))
+    begin = _temporary_name(target.name).partition(_MARK)[0] + _MARK
+    if target.parent.is_dir():
+        for left in [one for one in target.parent.iterdir() if one.name.startswith(begin)]:
+            with faults("delete", left):
+                left.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def hold(lock: Path) -> Iterator[None]:
     """Hold the lock file `lock`, or raise Busy naming who does.

@@ -17,6 +17,9 @@ from adcli.errors import EnvironmentFault, UsageError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 
+OWN_PICTURES = (".calibration.png", ".suspects.jpg")  # beside a model
+OWN_MARK = b"Software\0adcli"  # near the beginning of each
+
 
 @dataclass(frozen=True)
 class FoundImage:
@@ -63,6 +66,17 @@ def find_images(
     return _tell_apart(list(found.values()))
 
 
+def is_own_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a picture of a calibration, which lies beside its model and is no input of a folder."""
+    if not os.fspath(path).endswith(OWN_PICTURES):
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return OWN_MARK in file.read(4096)
+    except OSError:
+        return False
+
+
 def walk_images(folder: str | os.PathLike[str], forbidden: str | None = None) -> list[str]:
     """The image files below `folder`, relative to it with `/` separators, sorted by their bytes.
 
@@ -82,8 +96,10 @@ def walk_images(folder: str | os.PathLike[str], forbidden: str | None = None) ->
         for entry in _entries(here):
             if _is_folder(entry):
                 folders.append(f"{relative}{entry.name}/")
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # broken links and pipes too: they become ERROR
-                images.append(relative + entry.name)
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not is_own_picture(
+                os.path.join(here, entry.name)
+            ):
+                images.append(relative + entry.name)  # broken links and pipes too: they become ERROR
         pending += sorted(folders, key=os.fsencode, reverse=True)
     return sorted(images, key=os.fsencode)
 

@@ -38,13 +38,15 @@ class Calibration:
     """The threshold in force, and the held-out good images that it stands on."""
 
     rule: str
+    guarantee: str | None  # what was said of the threshold when it was set
+    check_guarantee: str | None
     engine: str  # the engine and
     precision: str  # the precision that the threshold belongs to: fp32 | bf16
     threshold: float  # NG above it, in the units of the image score
     check_threshold: float | None  # CHECK above it, where a band was asked for
     max_false_reject: float | None  # the rate that was asked for
     check_false_reject: float | None
-    confidence: float | None  # None: the rates hold on average over draws of the held-out images
+    confidence: float | None  # None: rates that are promised hold on average over draws of the held-out images
     evidence: str  # held-out | leave-one-out: what the scores are of
     scores: np.ndarray  # (n,) float64, of the held-out images, or parts where images are grouped; ascending
     digests: np.ndarray  # (images, 32) uint8, sha256 of the images behind the scores, ascending
@@ -86,6 +88,10 @@ class Provenance:
     unreadable: int  # images left out of the fit
     weights_digest: str  # over the stored weights, see backbones.weights.state_digest
     versions: dict[str, str]  # of adcli and the libraries that computed the model
+
+    def learnt_digests(self) -> set[str]:
+        """sha256 of the images learnt from, hexadecimal."""
+        return {row.tobytes().hex() for row in self.learnt}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,10 @@ class Grouping:
         self.pattern = pattern
         self._option = option
         try:
+            pattern.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{option} {pattern!r} cannot be kept in a model: write it in UTF-8") from error
+        try:
             self._search = re.compile(pattern).search
         except re.error as error:
             raise UsageError(f"{option} {pattern!r} is no regular expression: {error}") from error

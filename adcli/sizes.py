@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 
 from adcli.errors import UsageError
 
+FOOTPRINT = "footprint"  # a minimum area that is what one hot patch becomes
 AreaUnit = Literal["px", "mm2", "share"]
 LengthUnit = Literal["px", "mm"]
 _NUMBER = r"([0-9.]+(?:e[+-]?[0-9]{1,4})?) *"
@@ -61,6 +62,8 @@ class MinArea:
             )
         else:
             exact = self.value / pixel_pitch**2
+        if not math.isfinite(exact):
+            raise UsageError(f"A minimum area of {self} at {pixel_pitch:g} mm a pixel is more than any image has.")
         # Shares and pitches are decimals that floats do not hold exactly: 0.25 mm2 at 0.05 mm is 100 pixels, not 101.
         return max(1, math.ceil(exact * (1 - 1e-12)))
 
@@ -152,6 +155,10 @@ class MinSize:
             asked[name] = MinLength.parse(value)
         return cls(area, **asked)
 
+    def parts(self) -> tuple[MinArea | MinLength, ...]:
+        """What is asked for, one by one."""
+        return tuple(part for part in (self.area, self.length, self.width) if part is not None)
+
     def pixels(self, width: int, height: int, pixel_pitch: float | None = None) -> PixelSize:
         """The size on an image of `width` x `height`; `pixel_pitch` in mm per pixel."""
         return PixelSize(
@@ -169,9 +176,9 @@ class MinSize:
 @dataclass(frozen=True)
 class AskedSize:
     """What was asked of sizes: several of them, any of which counts, and a length and a width for those that have none
-    of their own."""
+    of their own. None among the sizes is the model's footprint."""
 
-    sizes: tuple[MinSize, ...] = ()
+    sizes: tuple[MinSize | None, ...] = ()
     length: MinLength | None = None
     width: MinLength | None = None
 
@@ -181,19 +188,18 @@ class AskedSize:
         if not sizes and length is None and width is None:
             return None
         return cls(
-            tuple(dict.fromkeys(map(MinSize.parse, sizes))),
+            tuple(dict.fromkeys(None if text.strip() == FOOTPRINT else MinSize.parse(text) for text in sizes)),
             None if length is None else MinLength.parse(length),
             None if width is None else MinLength.parse(width),
         )
 
-    def over(self, default: tuple[MinSize, ...]) -> tuple[MinSize, ...]:
-        """The sizes, those of `default` where none were named."""
+    def over(self, default: tuple[MinSize, ...], footprint: float) -> tuple[MinSize, ...]:
+        """The sizes, those of `default` where none were named; `footprint` is a share of the image."""
         if not self.sizes:
             changed = {name: getattr(self, name) for name in ("length", "width") if getattr(self, name) is not None}
             return tuple(replace(size, **changed) for size in default)
-        return tuple(
-            replace(size, length=size.length or self.length, width=size.width or self.width) for size in self.sizes
-        )
+        named = (MinSize(MinArea(footprint, "share")) if size is None else size for size in self.sizes)
+        return tuple(replace(size, length=size.length or self.length, width=size.width or self.width) for size in named)
 
 
 def parse_pitch(text: str) -> float:

@@ -83,6 +83,8 @@ def judge(model: Model, calibration: Calibration, score_map: np.ndarray) -> Judg
     conditions = _conditions(model, calibration, measured)
     if measured.score == -math.inf:
         reason = f"the minimum size of {model.sizes[0]} ({area} px) is larger than the image"
+        if area <= score_map.size:
+            reason = f"no region of the image is as long or wide as the minimum size of {model.sizes[0]}"
         return Judgement(Verdict.CHECK, reason, None, area, None, [], nothing, conditions)
     score = measured.score
     rank = p_value(calibration.scores, score)

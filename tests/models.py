@@ -35,6 +35,8 @@ DETECTORS = {
 }
 CALIBRATION = Calibration(
     rule="band 1 % and 5 %",
+    guarantee="With 95 % confidence at most 1 % of good images are rejected.",
+    check_guarantee="With 95 % confidence at most 5 % of good images are CHECK or NG.",
     engine="torch",
     precision="fp32",
     threshold=float(np.float32(1.7)),

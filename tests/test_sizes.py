@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adcli.errors import UsageError
-from adcli.sizes import MinArea, MinLength, MinSize, PixelSize, parse_pitch
+from adcli.sizes import AskedSize, MinArea, MinLength, MinSize, PixelSize, parse_pitch
 
 
 @pytest.mark.parametrize(
@@ -236,3 +236,34 @@ def test_a_minimum_size_in_pixels_is_each_of_its_parts_in_pixels():
     size = MinSize.parse("0.1%:length=2mm:width=3px")
     assert size.pixels(1000, 700, 0.05) == PixelSize(700, 40.0, 3.0)
     assert MinSize.parse("25px").pixels(10, 10) == PixelSize(25, 0, 0) == PixelSize(25)
+
+
+def test_a_length_goes_to_the_sizes_that_name_none_of_their_own():
+    asked = AskedSize.parse(["5px", "9px:length=2px"], length="30px", width="4px")
+    assert [str(size) for size in asked.over((), 0.1)] == ["5px:length=30px:width=4px", "9px:length=2px:width=4px"]
+
+
+def test_a_length_alone_changes_the_sizes_there_are():
+    default = (MinSize.parse("5px:length=7px"), MinSize.parse("9px:width=3px"))
+    assert [str(size) for size in AskedSize.parse([], length="30px").over(default, 0.1)] == [
+        "5px:length=30px",
+        "9px:length=30px:width=3px",
+    ]
+    assert [str(size) for size in AskedSize.parse([], width="1px").over(default, 0.1)] == [
+        "5px:length=7px:width=1px",
+        "9px:width=1px",
+    ]
+
+
+def test_footprint_is_the_models_own_and_a_size_given_twice_counts_once():
+    asked = AskedSize.parse(["footprint", "5px", "5 px"])
+    assert asked.over((MinSize.parse("1px"),), 0.25) == (MinSize(MinArea(0.25, "share")), MinSize.parse("5px"))
+
+
+def test_nothing_asked_is_nothing():
+    assert AskedSize.parse([]) is None
+
+
+def test_an_area_beyond_all_numbers_is_refused():
+    with pytest.raises(UsageError, match="more than any image"):
+        MinArea(1e308, "mm2").pixels(10, 10, 1e-9)

@@ -58,7 +58,9 @@ def advise(
         show_json(asked | asdict(advice))
     else:
         nothing_asked = all(value is None for value in asked.values())
-        show(*([_overview(advice)] if nothing_asked else _tables(advice)), *advice.sentences)
+        show(*([_overview(advice)] if nothing_asked else [*advice.sentences, *_tables(advice)]))
+        if nothing_asked:
+            show(*advice.sentences)
     if advice.unmet:
         raise GateFailed(" ".join(advice.unmet))
     return 0
@@ -110,7 +112,7 @@ def _needed_table(kind: str, needed: list[Needed], advice: Advice) -> Table:
 
 def _promised_table(kind: str, promised: list[Promised], advice: Advice) -> Table:
     from adcli.report.tables import rows_table
-    from adcli.tasks.advise import at_most
+    from adcli.thresholds import at_most
 
     n = promised[0].images
     if kind == "bad":

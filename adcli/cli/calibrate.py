@@ -35,6 +35,7 @@ def calibrate(
     sigmas: o.Sigmas = None,
     threshold: o.ThresholdByHand = None,
     pictures: o.Pictures = True,
+    dry_run: Annotated[bool, o.option("--dry-run", help="Print what would come of it, and write nothing.")] = False,
     device: o.Device = "auto",
     engine: o.Engine = "auto",
     precision: o.Precision = "auto",
@@ -51,7 +52,7 @@ def calibrate(
     adcli calibrate ./held-out --min-area 0.4mm2 --pixel-pitch 0.05mm
     adcli calibrate ./held-out --max-false-reject 0.01 --confidence 0.95
     adcli calibrate ./held-out --max-false-reject 0.01 --check-false-reject 0.05
-    adcli calibrate ./held-out --min-area 30px --min-area 2000px
+    adcli calibrate ./held-out --min-area 30px --min-area 2000px --dry-run
     adcli calibrate ./held-out --group-by '(part[0-9]+)_' --leave-out-group 'lot[0-9]+'
     """
     from adcli.finding import find_images
@@ -59,6 +60,7 @@ def calibrate(
     from adcli.sizes import AskedSize, parse_pitch
     from adcli.tasks.calibrate import calibrate as task
     from adcli.tasks.mapping import Machine
+    from adcli.tasks.pictures import pictures_beside
     from adcli.thresholds.estimators import Rule
 
     terminal = Terminal(quiet)
@@ -74,12 +76,17 @@ def calibrate(
             leave_out_group=leave_out_group,
             machine=Machine(device, engine, precision, batch_size, workers),
             pictures=pictures,
+            dry_run=dry_run,
             progress=progress,
         )
     for image, reason in calibrated.unreadable:
         terminal.warn(f"left out {image.given}: {reason}")
     for note in calibrated.notes:
         terminal.warn(note)
+    if dry_run:
+        terminal.say("a dry run: nothing was written")
+    elif calibrated.pictures:
+        terminal.say("pictures: " + ", ".join(str(path) for path in pictures_beside(model)))
     if json:
         show_json({"model": str(model)} | calibration_json(calibrated))
     else:

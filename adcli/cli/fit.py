@@ -82,6 +82,7 @@ def fit(
     from adcli.tasks.fit import Recipe
     from adcli.tasks.fit import fit as task
     from adcli.tasks.mapping import Machine
+    from adcli.tasks.pictures import pictures_beside
     from adcli.thresholds.estimators import Rule
 
     terminal = Terminal(quiet)
@@ -125,6 +126,8 @@ def fit(
         if fitted.calibrated:
             show(*calibration_tables(fitted.calibrated, ascii=lacks_blocks()))
         show(fit_summary(fitted, model))
+    if fitted.calibrated and fitted.calibrated.pictures:
+        terminal.say("pictures: " + ", ".join(str(path) for path in pictures_beside(model)))
     after = "adcli score IMAGES --out results" if fitted.calibrated else "adcli calibrate HELD_OUT"
     terminal.say(f"next: {after}" + ("" if model == Path("model.h5") else f" --model {shlex.quote(str(model))}"))
     return 5 if fitted.unreadable else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,16 @@ def option(*names: str, help: str, twin: bool = True, **more: Any) -> Any:
     if twin:
         more["envvar"] = "ADCLI_" + long.partition("/")[0].strip("-").replace("-", "_").upper()
     return typer.Option(*names, help=help, show_envvar=False, **more)
+
+
+def share(text: str | float) -> float:
+    """A share as a decimal, or in percent: 0.05 or 5%."""
+    words = str(text).strip()
+    try:
+        number = Decimal(words.removesuffix("%").strip())
+    except InvalidOperation as error:
+        raise typer.BadParameter(f"{words!r} is no share: write 0.05 or 5%") from error
+    return float(number / 100 if words.endswith("%") else number)
 
 
 Model = Annotated[Path, option("--model", "-m", help="Model file.")]
@@ -45,7 +56,7 @@ MinimumArea = Annotated[
     list[str],
     option(
         "--min-area",
-        help="Area a defect must have to count: 25px, 0.4mm2, 0.1% or 1px:length=2mm. Default: the footprint. "
+        help="Area a defect must have to count: 25px, 0.4mm2, 0.1%, 1px:length=2mm or footprint, the default. "
         "Given several times, any of them counts, under one promise.",
     ),
 ]
@@ -64,7 +75,11 @@ GroupBy = Annotated[
     ),
 ]
 Pictures = Annotated[
-    bool, option("--pictures/--no-pictures", help="Draw the calibration and its suspects beside the model.")
+    bool,
+    option(
+        "--pictures/--no-pictures",
+        help="Draw the calibration and its suspects beside the model; without, earlier ones are removed.",
+    ),
 ]
 PixelPitch = Annotated[
     str | None, option("--pixel-pitch", help="Size of a pixel of the original image, such as 0.05mm.")
@@ -83,13 +98,28 @@ Sigmas = Annotated[
     float | None, option("--sigmas", help="Standard deviations of the sigma threshold above the mean. Default: 3.")
 ]
 MaxFalseReject = Annotated[
-    float | None, option("--max-false-reject", help="Share of good images that may be NG, such as 0.01.")
+    float | None,
+    option(
+        "--max-false-reject", parser=share, metavar="SHARE", help="Share of good images that may be NG: 0.01 or 1%."
+    ),
 ]
 Confidence = Annotated[
-    float | None, option("--confidence", help="Confidence of that bound, such as 0.95; without it, it is an average.")
+    float | None,
+    option(
+        "--confidence",
+        parser=share,
+        metavar="SHARE",
+        help="Confidence of that bound, such as 0.95; without it, it is an average.",
+    ),
 ]
 CheckFalseReject = Annotated[
-    float | None, option("--check-false-reject", help="Larger share that may be CHECK or NG; makes the CHECK band.")
+    float | None,
+    option(
+        "--check-false-reject",
+        parser=share,
+        metavar="SHARE",
+        help="Larger share that may be CHECK or NG; makes the CHECK band.",
+    ),
 ]
 ThresholdByHand = Annotated[float | None, option("--threshold", help="Threshold by hand; recorded as such.")]
 

@@ -11,7 +11,7 @@ from adcli.report.tables import add_row, make_table, number
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from adcli.tasks.calibrate import Calibrated, Lot
+    from adcli.tasks.calibrate import Calibrated
     from adcli.thresholds import Estimate
 
 
@@ -22,7 +22,7 @@ def calibration_tables(calibrated: Calibrated, *, ascii: bool = False) -> list[T
     """
     parts: list[Table | str] = [_suspects(calibrated), *_histogram(calibrated, ascii), _estimates(calibrated)]
     if calibrated.lots:
-        parts += [_lots(calibrated), _lots_line(calibrated.lots)]
+        parts += [_lots(calibrated), *_lots_lines(calibrated)]
     return [*parts, *_lines(calibrated)]
 
 
@@ -42,15 +42,16 @@ def _histogram(calibrated: Calibrated, ascii: bool) -> list[str]:
     if calibrated.check is not None:
         marks.append(("CHECK", calibrated.check.threshold))
     calibration = calibrated.model.require_calibration()
-    return ["\n".join([*histogram_text(calibration.scores, marks, ascii=ascii), ""])]
+    return ["\n".join([*histogram_text(calibration.scores, marks, ascii=ascii, unit=f"{_unit(calibrated)}s"), ""])]
 
 
 def _estimates(calibrated: Calibrated) -> Table:
     what = "good images" if calibrated.model.group_by is None else f"good parts ({calibrated.images} images)"
-    head = ["", "rule", "threshold", "rejected", "rate", "false rejects, 95 % bounds", ""]
+    head = ["", "rule", "threshold", "rejected", "rate", "false rejects, 95 % bounds", "promise"]
     table = make_table(f"Thresholds from {calibrated.n} {_how(calibrated)} {what}", head)
-    for estimate in calibrated.side_by_side:
-        mark = ">" if estimate is calibrated.in_force else ""
+    check = calibrated.check
+    for estimate in [*calibrated.side_by_side, *([] if check is None else [check])]:
+        mark = "NG" if estimate is calibrated.in_force else "CHECK" if estimate is check else ""
         if math.isnan(estimate.threshold):
             needs = "-" if estimate.needed is None else f"needs {estimate.needed} {_unit(calibrated)}s"
             add_row(table, mark, estimate.rule, needs, "-", "-", "-", "")
@@ -63,48 +64,58 @@ def _estimates(calibrated: Calibrated) -> Table:
             f"{estimate.rejected} of {estimate.n}",
             _percent(estimate.rate),
             f"{_percent(estimate.rate_low)} to {_percent(estimate.rate_high)}",
-            "" if estimate.promises else "no guarantee",
+            _kind_of_promise(estimate),
         )
     return table
 
 
 def _lots(calibrated: Calibrated) -> Table:
-    head = ["lot", f"{_unit(calibrated)}s", "median score", "threshold from the others", "rejected", "95 % interval"]
+    head = ["lot", f"{_unit(calibrated)}s", "median score", "threshold from the others", "rejected", "rate"]
+    head.append("two-sided 95 %")
     table = make_table("Each lot, by a threshold that the others set", head)
     for lot in calibrated.lots:
         if lot.rejected is None:
-            add_row(table, lot.name, str(lot.n), number(lot.median), "the others are too few", "-", "-")
+            add_row(table, lot.name, str(lot.n), number(lot.median), "not to be had from the others", "-", "-", "-")
             continue
         interval = f"{_percent(lot.rate_low)} to {_percent(lot.rate_high)}"
-        add_row(table, lot.name, str(lot.n), number(lot.median), number(lot.threshold, 6), str(lot.rejected), interval)
+        told = (number(lot.median), number(lot.threshold, 6), str(lot.rejected), _percent(lot.rejected / lot.n))
+        add_row(table, lot.name, str(lot.n), *told, interval)
     return table
 
 
-def _lots_line(lots: list[Lot]) -> str:
-    judged = [lot for lot in lots if lot.rejected is not None]
+def _lots_lines(calibrated: Calibrated) -> list[str]:
+    judged = [lot for lot in calibrated.lots if lot.rejected is not None]
     if not judged:
-        return "no lot can be judged by the others"
+        return ["no lot can be judged by the others"]
     rejected, n = sum(lot.rejected or 0 for lot in judged), sum(lot.n for lot in judged)
     worst = max(judged, key=lambda lot: (lot.rejected or 0) / lot.n)
     share = _percent((worst.rejected or 0) / worst.n)
-    return (
+    lines = [
         f"on a lot that set no threshold: {rejected} of {n} rejected ({_percent(rejected / n)}), at worst {share} "
         f"({worst.name}). The model may have learnt from these lots: a lot that is new to it too can be worse."
-    )
+    ]
+    asked = calibrated.model.require_calibration().max_false_reject
+    lines += [
+        f"{lot.name} breaks the {100 * asked:g} % that was asked for: at least {_percent(lot.rate_low)} of such "
+        f"{_unit(calibrated)}s are rejected"
+        for lot in judged
+        if asked is not None and lot.rate_low > asked
+    ]
+    return lines
 
 
 def _lines(calibrated: Calibrated) -> list[str]:
     in_force, model = calibrated.in_force, calibrated.model
-    lines = [f"NG above {in_force.threshold:.8g} ({in_force.rule}): {in_force.guarantee}"]
+    lines = [f"NG above {in_force.threshold:.6g} ({in_force.rule}): {in_force.guarantee}"]
     if calibrated.check:
         lines.append(
-            f"CHECK above {calibrated.check.threshold:.8g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
+            f"CHECK above {calibrated.check.threshold:.6g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
         )
     size = model.sizes[0]
     share = {"share": f" ({100 * size.area.value:.3g} % of the image)", "mm2": f" ({size.area})", "px": ""}
     counts = f"a region counts from {_span(*calibrated.area_px)} px on{share[size.area.unit]}"
-    for asked, name in ((size.length, "length"), (size.width, "width")):
-        counts += "" if asked is None else f", with a {name} of at least {asked}"
+    asked = [f"a {name} of {least}" for name, least in (("length", size.length), ("width", size.width)) if least]
+    counts += f", with at least {' and '.join(asked)}" if asked else ""
     if len(model.sizes) > 1:
         counts = "a region counts when it has any of " + ", ".join(map(str, model.sizes))
     lines.append(f"{counts}; one hot patch becomes {_span(*calibrated.footprint_px)} px in the map")
@@ -144,7 +155,7 @@ def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
         "promises": in_force.promises,
         "check_guarantee": check and check.guarantee,
         "threshold_before": calibrated.before and calibrated.before.threshold,
-        "min_area": str(model.sizes[0].area),
+        "min_area": str(model.sizes[0].area) if len(model.sizes) == 1 else None,
         "sizes": [str(size) for size in model.sizes],
         "scales": None
         if model.scales is None
@@ -201,7 +212,13 @@ def _unit(calibrated: Calibrated) -> str:
 
 
 def _percent(rate: float) -> str:
-    return f"{100 * rate:.2g} %"
+    return f"{100 * rate:.3g} %" if rate >= 0.1 else f"{100 * rate:.2g} %"
+
+
+def _kind_of_promise(estimate: Estimate) -> str:
+    if not estimate.promises:
+        return "none: bounds if fixed before"
+    return {"conformal": "on average", "guaranteed": "with confidence"}.get(estimate.rule.split()[0], "both")
 
 
 def _span(low: int, high: int) -> str:

@@ -24,7 +24,13 @@ _COLUMNS_PER_IMAGE = 4  # at most: a single image is no wall
 
 
 def histogram_text(
-    scores: np.ndarray, marks: Sequence[tuple[str, float]], *, width: int = 100, rows: int = 12, ascii: bool = False
+    scores: np.ndarray,
+    marks: Sequence[tuple[str, float]],
+    *,
+    width: int = 100,
+    rows: int = 12,
+    ascii: bool = False,
+    unit: str = "images",
 ) -> list[str]:
     """Lines of at most `width` columns, which is taken as 40 where it is less.
 
@@ -45,7 +51,7 @@ def histogram_text(
         names.setdefault(place // step, []).append(f"{printable(name)} {value:.6g}")
     shown = list(_rows({*counts, *names}))
     labels = _labels([row for row in shown if row is not None], step)
-    return _lines(shown, labels, counts, names, max(width, _NARROWEST), ascii)
+    return _lines(shown, labels, counts, names, max(width, _NARROWEST), ascii, unit)
 
 
 def round_step(least: float) -> Fraction:
@@ -103,10 +109,11 @@ def _lines(
     names: dict[int, list[str]],
     width: int,
     ascii: bool,
+    counted: str,
 ) -> list[str]:
     axis, broken = ("|", ":") if ascii else ("│", "┊")
     left = max(len("score from"), *map(len, labels.values()))
-    middle = max(len("images"), *(len(str(count)) for count in counts.values()))
+    middle = max(len(counted), *(len(str(count)) for count in counts.values()))
     room = width - left - middle - 4  # for bars and marks
     longest = max((len(text) + 3 for texts in names.values() for text in texts), default=0)
     together = max((len(", ".join(texts)) + 3 for texts in names.values()), default=0)
@@ -115,7 +122,7 @@ def _lines(
     bars = min(room - right - 1, most * _COLUMNS_PER_IMAGE)
     right = room - bars - 1
     unit = Fraction(bars, most) if most > bars else Fraction(bars // most)
-    lines = [f"{'score from':>{left}}  {'images':>{middle}}"]
+    lines = [f"{'score from':>{left}}  {counted:>{middle}}"]
     for row in shown:
         if row is None:
             lines.append(f"{'...':>{left}}  {'':{middle}} {broken}")

@@ -36,13 +36,15 @@ def draw_overlay(
     regions_mask: np.ndarray,
     title: str,
     low_name: str = "median good",
+    threshold_name: str = "threshold",
     white_level: int | None = None,
 ) -> np.ndarray:
     """Title, image under its map, and legend, (H', W', 3) uint8 BGR.
 
     `pixels` is (H, W) or (H, W, 3) RGB, uint8 or uint16. `score_map` is (H, W) float32; where it is minus infinity,
     outside the region of interest, the image is dimmed. The regions of `regions_mask`, (H, W) bool, are outlined.
-    `low` and `threshold` are the scores at 0 and 1 of the scale, `low_name` says in the legend what the first is.
+    `low` and `threshold` are the scores at 0 and 1 of the scale, `low_name` and `threshold_name` say in the legend what
+    they are.
 
     16-bit pixels are divided by `white_level`; without one, by the full range of the least number of bits (8 or more)
     that holds the brightest pixel, so 12-bit images in 16-bit files are not black.
@@ -67,7 +69,7 @@ def draw_overlay(
     sides = (margin // 2, margin - margin // 2)
     picture = cv2.copyMakeBorder(picture, head, foot, *sides, cv2.BORDER_CONSTANT, value=PAPER)
     _write_title(picture[:head], title, size)
-    _draw_legend(picture[-foot:], low, threshold, low_name, size)
+    _draw_legend(picture[-foot:], low, threshold, (low_name, threshold_name), size)
     return picture
 
 
@@ -145,14 +147,14 @@ def _write_title(strip: np.ndarray, title: str, size: float) -> None:
     write(strip, shortened(title, room, size), edge, round(31 * size) + 2, size)
 
 
-def _draw_legend(strip: np.ndarray, low: float, threshold: float, low_name: str, size: float) -> None:
+def _draw_legend(strip: np.ndarray, low: float, threshold: float, names: tuple[str, str], size: float) -> None:
     """The scale from 0 to 2 over middle gray, with the scores at its 0 and 1."""
     left, right, middle = round(16 * size), strip.shape[1] - round(16 * size), strip.shape[1] // 2
     top, bottom, tick = round(12 * size), round(36 * size), round(5 * size)
     levels = np.linspace(0, 255, right - left).round().astype(np.uint8)[None].repeat(bottom - top, axis=0)
     strip[top:bottom, left:right] = _paint(np.full((*levels.shape, 3), 128, np.uint8), levels)
     cv2.line(strip, (middle, top - tick), (middle, bottom + tick), INK, max(1, round(size)))
-    zero, one, end = f"0 = {low_name} {low:.4g}", f"1 = threshold {threshold:.4g}", "2+"
+    zero, one, end = f"0 = {names[0]} {low:.4g}", f"1 = {names[1]} {threshold:.4g}", "2+"
     small, baseline = 0.85 * size, round(64 * size)
     # The first two meet first; fonts differ between versions of OpenCV by a third in width.
     small *= min(1.0, (middle - left - 3 * tick) / (text_width(zero, small) + text_width(one, small) / 2))

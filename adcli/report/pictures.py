@@ -69,13 +69,18 @@ def calibration_picture(
     footprint_px: int,
     min_area_px: int,
     pixel_pitch: float | None = None,
+    score_name: str = "image score $S_A$ (raw units)",
+    said: tuple[str, str] | None = None,
+    several: Sequence[str] = (),
+    units: str = "held-out images",
     title: str,
     guarantee: str,
 ) -> bytes:
     """A PNG of `SIZE` pixels.
 
     `scores` is (n,), finite, n >= 1, in any order. `pixel_pitch` is in mm per pixel. `guarantee` is what may be said of
-    the threshold in force.
+    the threshold in force. `said` are other words for the two areas, where images differ in size; of `several` minimum
+    sizes the names are listed instead. `units` are what is counted.
     """
     scores = np.sort(np.asarray(scores, np.float64))
     if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
@@ -87,10 +92,10 @@ def calibration_picture(
         figure = _figure(title, guarantee)
         lines = _styled(estimates, check)
         missing = [estimate.label for estimate in estimates if math.isnan(estimate.threshold)]
-        _draw_scores(figure, scores, lines)
+        _draw_scores(figure, scores, lines, score_name, units)
         _draw_list(figure.add_axes((0.70, 0.48, 0.28, 0.35)), lines, missing)
-        _draw_areas(figure.add_axes((0.70, 0.04, 0.28, 0.38)), footprint_px, min_area_px, pixel_pitch)
-        FigureCanvasAgg(figure).print_png(data, metadata={"Software": None})
+        _draw_areas(figure.add_axes((0.70, 0.04, 0.28, 0.38)), footprint_px, min_area_px, pixel_pitch, said, several)
+        FigureCanvasAgg(figure).print_png(data, metadata={"Software": "adcli"})
     return data.getvalue()
 
 
@@ -140,14 +145,14 @@ def _styled(estimates: Sequence[DrawnThreshold], check: float | None) -> list[_L
     return sorted(lines, key=lambda line: (-line.at, not line.in_force))
 
 
-def _draw_scores(figure: Figure, scores: np.ndarray, lines: list[_Line]) -> None:
+def _draw_scores(figure: Figure, scores: np.ndarray, lines: list[_Line], score_name: str, units: str) -> None:
     """The histogram, and the false rejects under it on the same axis."""
     above = figure.add_axes((0.06, 0.505, 0.60, 0.31))
     below = figure.add_axes((0.06, 0.085, 0.60, 0.345), sharex=above)
-    _draw_histogram(above, scores, *_focus(scores, lines))
+    _draw_histogram(above, scores, units, *_focus(scores, lines))
     low, high = above.get_xlim()
     inside = [line for line in lines if low <= line.at <= high]
-    _draw_rejects(below, scores, lines)
+    _draw_rejects(below, scores, lines, units)
     for line in inside:
         style: dict[str, Any] = {"color": line.colour, "linestyle": line.dashes, "linewidth": line.width}
         for axes in (above, below):
@@ -159,7 +164,7 @@ def _draw_scores(figure: Figure, scores: np.ndarray, lines: list[_Line]) -> None
         axes.tick_params(labelsize=11, colors=_INK)
     above.tick_params(bottom=False, labelbottom=False)
     figure.align_ylabels([above, below])
-    below.set_xlabel("image score $S_A$ (raw units)", size=13, parse_math=True)
+    below.set_xlabel(score_name, size=13, parse_math=True)
 
 
 def _focus(scores: np.ndarray, lines: list[_Line]) -> tuple[float, float]:
@@ -177,7 +182,7 @@ def _focus(scores: np.ndarray, lines: list[_Line]) -> tuple[float, float]:
     return float(points[0] - margin), float(points[-1] + margin)
 
 
-def _draw_histogram(axes: Axes, scores: np.ndarray, low: float, high: float) -> None:
+def _draw_histogram(axes: Axes, scores: np.ndarray, units: str, low: float, high: float) -> None:
     shown = scores[(scores >= low) & (scores <= high)]
     step = float(round_step((high - low) / min(60, max(20, 2 * math.sqrt(scores.size)))))
     edges = step * np.arange(math.floor(shown[0] / step), math.floor(shown[-1] / step) + 2)
@@ -191,10 +196,10 @@ def _draw_histogram(axes: Axes, scores: np.ndarray, low: float, high: float) -> 
     axes.set_ylim(-0.11 * top, 1.08 * top)
     axes.spines["bottom"].set_visible(False)
     axes.set_yticks(np.arange(0, top + 1, float(round_step(max(1.0, top / 5)))))
-    axes.set_ylabel(f"held-out images, {scores.size} in all", size=13, color=_INK)
+    axes.set_ylabel(f"{units}, {scores.size} in all", size=13, color=_INK)
 
 
-def _draw_rejects(axes: Axes, scores: np.ndarray, lines: list[_Line]) -> None:
+def _draw_rejects(axes: Axes, scores: np.ndarray, lines: list[_Line], units: str) -> None:
     """Share of held-out images above the threshold, and its upper bound, on a logarithmic scale that ends in 0."""
     n = scores.size
     low, high = axes.get_xlim()
@@ -206,14 +211,14 @@ def _draw_rejects(axes: Axes, scores: np.ndarray, lines: list[_Line]) -> None:
     axes.set_ylim(floor, 1.25)
     axes.fill_between(x, np.maximum(share, floor), bound, step="post", color=_BAND, zorder=1)
     share = np.maximum(share, floor)
-    axes.step(x, share, where="post", color=_INK, linewidth=2.2, zorder=5, label="held-out images")
+    axes.step(x, share, where="post", color=_INK, linewidth=2.2, zorder=5, label=units)
     name = f"{100 * _CONFIDENCE:g} % upper bound, at each threshold by itself"
     axes.step(x, bound, where="post", color=_FAINT, linewidth=1.6, zorder=5, label=name)
     ticks = [percent for percent in _PERCENT if percent / 100 > 1.5 * floor]
     axes.set_yticks([floor, *(percent / 100 for percent in ticks)], ["0 %", *(f"{percent:g} %" for percent in ticks)])
     axes.minorticks_off()
     axes.grid(axis="y", color=_BAND, linewidth=0.8, zorder=0)
-    axes.set_ylabel("images above the threshold", size=13, color=_INK)
+    axes.set_ylabel("share above the threshold", size=13, color=_INK)
     key: dict[str, Any] = {"ncols": 2, "frameon": False, "fontsize": 11.5, "borderaxespad": 0, "columnspacing": 1.2}
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.005), handlelength=1.4, **key)
     for line in lines:
@@ -304,11 +309,18 @@ def _draw_list(axes: Axes, lines: list[_Line], missing: list[str]) -> None:
     for number, label in enumerate(missing, len(lines) + 1):
         y = 1 - height * (number + 0.2)
         axes.text(0.18, y, _cut(label), size=size, color=_FAINT, va="center")
-        axes.text(1, y, "too few images", size=size, color=_FAINT, va="center", ha="right")
+        axes.text(1, y, "not to be had", size=size, color=_FAINT, va="center", ha="right")
 
 
-def _draw_areas(axes: Axes, footprint_px: int, min_area_px: int, pixel_pitch: float | None) -> None:
-    """Two discs of so many pixels, to scale."""
+def _draw_areas(
+    axes: Axes,
+    footprint_px: int,
+    min_area_px: int,
+    pixel_pitch: float | None,
+    said: tuple[str, str] | None,
+    several: Sequence[str],
+) -> None:
+    """Two discs of so many pixels, to scale; of several minimum sizes the names."""
     from matplotlib.patches import Circle
 
     axes.set_axis_off()
@@ -317,12 +329,20 @@ def _draw_areas(axes: Axes, footprint_px: int, min_area_px: int, pixel_pitch: fl
     axes.text(0, height, "Areas, to scale", size=14, weight="bold", color=_INK, va="center")
     radii = [math.sqrt(area / math.pi) for area in (footprint_px, min_area_px)]
     scale = min(0.42 * width / 2, 0.5 * height / 2) / max(radii)
-    named = (("footprint", footprint_px, _BARS, 0.25 * width), ("minimum area", min_area_px, _DEEP, 0.75 * width))
-    for (name, area, colour, x), radius in zip(named, radii, strict=True):
+    named = [("footprint", footprint_px, _BARS, 0.25 * width), ("minimum area", min_area_px, _DEEP, 0.75 * width)]
+    if several:
+        del named[1]
+        text = "a region counts\nthat has any of\n" + "\n".join(_cut(one) for one in several[:6])
+        text += "\n..." if len(several) > 6 else ""
+        axes.text(0.5 * width, 0.63 * height, text, size=12.5, color=_INK, va="center", linespacing=1.5)
+    for number, ((name, area, colour, x), radius) in enumerate(zip(named, radii, strict=False)):
         axes.add_patch(Circle((x, 0.63 * height), max(1.0, scale * radius), facecolor=colour, edgecolor="none"))
         size = "" if pixel_pitch is None else f" = {area * pixel_pitch**2:.3g} mm²"
-        for text, y in ((name, 0.27), (f"{area} px{size}", 0.20)):
+        counted = f"{area} px{size}" if said is None else said[number]
+        for text, y in ((name, 0.27), (counted, 0.20)):
             axes.text(x, y * height, text, size=12.5, color=_INK, ha="center", va="baseline")
+    if several:
+        return
     text, weight = (_BELOW, "bold") if min_area_px < footprint_px else (_NOT_BELOW, "normal")
     axes.text(0, 0.14 * height, text, size=12, weight=weight, color=_INK, va="top", linespacing=1.4)
 

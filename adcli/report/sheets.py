@@ -29,10 +29,11 @@ class Tile:
     score: str
 
 
-def contact_sheet(tiles: Sequence[Tile], title: str) -> bytes:
+def contact_sheet(tiles: Sequence[Tile], title: str, mark: bytes = b"") -> bytes:
     """A JPEG of the tiles in their order, at most `WIDEST` pixels wide, in as many rows of like length as they need.
 
     Every picture is brought to one height, unless it would be too wide for that; small ones keep hard pixel edges.
+    `mark` becomes the JPEG's comment.
     """
     if not tiles:
         raise ValueError("a contact sheet needs one tile at least")
@@ -51,7 +52,8 @@ def contact_sheet(tiles: Sequence[Tile], title: str) -> bytes:
             strip[: tile.shape[0], left : left + tile.shape[1]] = tile
             left += tile.shape[1] + _GAP
         strips.append(strip)
-    return encode_jpeg(np.concatenate(strips))
+    data = encode_jpeg(np.concatenate(strips))
+    return data if not mark else data[:2] + b"\xff\xfe" + (len(mark) + 2).to_bytes(2, "big") + mark + data[2:]
 
 
 def _rows(widths: list[int]) -> list[list[int]]:

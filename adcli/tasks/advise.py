@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_FLOOR
 from fractions import Fraction
 
 from adcli.errors import UsageError
-from adcli.thresholds import images_needed
+from adcli.thresholds import at_most, images_needed, percent_rounded
 
 RATES = (0.05, 0.02, 0.01, 0.005, 0.001)  # of the table that is given when nothing is asked
 ALLOWED = (0, 1, 2, 3, 5, 10)  # held-out good images above the threshold, or bad images missed
@@ -296,14 +296,5 @@ def _percent(rate: float) -> str:
     return f"{float(100 * Fraction(str(float(rate)))):.12g} %"
 
 
-def at_most(rate: float) -> str:
-    """A bound in percent with three digits, and never better than it is."""
-    return _rounded(rate, ROUND_CEILING)
-
-
 def _at_least(rate: float) -> str:
-    return _rounded(rate, ROUND_FLOOR)
-
-
-def _rounded(rate: float, direction: str) -> str:
-    return f"{Context(prec=3, rounding=direction).create_decimal(Decimal(f'{100 * rate:.12g}')):f} %"
+    return percent_rounded(rate, ROUND_FLOOR)

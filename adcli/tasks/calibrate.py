@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from adcli.errors import UnreadableImage, UsageError
-from adcli.files import hold, write_whole
+from adcli.files import hold, remove_own_leftovers
 from adcli.finding import FoundImage
 from adcli.images import digest_image
 from adcli.metrics.intervals import rate_interval
@@ -22,7 +22,7 @@ from adcli.sizes import AskedSize
 from adcli.store import load, save
 from adcli.tasks.evidence import Gathered, HeldOut, gather
 from adcli.tasks.mapping import Machine, Mapper
-from adcli.tasks.pictures import PICTURES, draw_pictures
+from adcli.tasks.pictures import draw_pictures, write_pictures
 from adcli.thresholds import Estimate
 from adcli.thresholds.estimators import Evidence, Rule, check, check_enough, choose, estimates, side_by_side
 from adcli.types import Progress, no_progress
@@ -89,9 +89,10 @@ def calibrate(
     leave_out_group: str | None = None,
     machine: Machine | None = None,
     pictures: bool = True,
+    dry_run: bool = False,
     progress: Progress = no_progress,
 ) -> Calibrated:
-    """Replaces the calibration in a model file, and writes pictures of it beside the file.
+    """Replaces the calibration in a model file, and writes pictures of it beside the file; a dry run writes nothing.
 
     Raises:
         UsageError: there is no model, an image is one that it learnt from, the rule makes no sense, or the minimum
@@ -102,28 +103,36 @@ def calibrate(
     """
     rule, machine = rule or Rule(), machine or Machine()
     check(rule)
+    if leave_out_group is not None:
+        Grouping(leave_out_group, "--leave-out-group")
     if not path.exists():
         load(path)  # refuses, before a folder is made for its lock
     with hold(path.with_name(path.name + ".lock")):
-        model = load(path).model
-        model = resized(model, size, pixel_pitch, group_by)
-        if model.group_by is None and len(model.sizes) == 1:
-            check_enough(rule, len(images))
+        remove_own_leftovers(path)
+        former = load(path).model
+        model = resized(former, size, pixel_pitch, group_by)
+        check_enough(rule, len(images), joint=len(model.sizes) > 1)  # there are no more units than images
         _refuse_learnt(model, images, machine.threads, progress)
         mapper = Mapper(replace(model, calibration=None), machine)
         calibrated = calibrate_model(
-            model, mapper, images, rule, progress, leave_out_group=leave_out_group, pictures=pictures
+            model, mapper, images, rule, progress, former=former, leave_out_group=leave_out_group, pictures=pictures
         )
-        save(calibrated.model, path)
-        write_pictures(calibrated, path)
+        if not dry_run:
+            save(calibrated.model, path)
+            calibrated.notes.extend(write_pictures(calibrated.pictures, path))
     return calibrated
 
 
 def resized(model: Model, size: AskedSize | None, pixel_pitch: float | None, group_by: str | None) -> Model:
     """The model with what is asked for; scales belong to the sizes they were learnt for."""
-    sizes = model.sizes if size is None else size.over(model.sizes)
+    sizes = model.sizes if size is None else size.over(model.sizes, model.footprint)
     pitch = model.pixel_pitch if pixel_pitch is None else pixel_pitch
-    same = sizes == model.sizes and pitch == model.pixel_pitch
+    for one in sizes:
+        one.pixels(1, 1, pitch)  # refuses mm without the size of a pixel, before any image is scored
+    # Scales of held-out images are learnt anew: those that set them apart must not come back under the threshold.
+    learnt = model.scales is not None and model.scales.evidence == LEAVE_ONE_OUT
+    in_mm = any(part.unit.startswith("mm") for one in sizes for part in one.parts())
+    same = learnt and sizes == model.sizes and (pitch == model.pixel_pitch or not in_mm)
     return replace(
         model,
         sizes=sizes,
@@ -141,10 +150,14 @@ def calibrate_model(
     progress: Progress,
     *,
     evidence: str = HELD_OUT,
+    former: Model | None = None,
     leave_out_group: str | None = None,
     pictures: bool = True,
 ) -> Calibrated:
-    """Scores held-out images and puts the threshold in force into the model, which is otherwise as it was."""
+    """Scores held-out images and puts the threshold in force into the model, which is otherwise as it was.
+
+    `former` is the model before it was asked for other sizes or groups, where it was.
+    """
     lots_of = None if leave_out_group is None else Grouping(leave_out_group, "--leave-out-group")
     if lots_of is not None:
         for image in images:
@@ -156,6 +169,8 @@ def calibrate_model(
     sketches = np.stack([held.sketch for held in gathered.images])
     calibration = Calibration(
         rule=in_force.rule,
+        guarantee=in_force.guarantee,
+        check_guarantee=None if below is None else below.guarantee,
         engine=mapper.engine,
         precision=mapper.precision,
         threshold=in_force.threshold,
@@ -176,7 +191,7 @@ def calibrate_model(
     calibrated = Calibrated(
         model=replace(model, scales=gathered.scales, calibration=calibration),
         before=model.calibration,
-        above_before=_above_before(model, gathered),
+        above_before=_above_before(former or model, model, gathered),
         in_force=in_force,
         check=below,
         side_by_side=listed if in_force in listed else [in_force, *listed],
@@ -187,14 +202,15 @@ def calibrate_model(
         unreadable=gathered.unreadable,
         n=len(gathered.units),
         images=len(gathered.images),
-        notes=_notes(gathered.images) + gathered.notes + mapper.notes,
+        notes=_notes(gathered.images, in_force, below, rule, model.calibration) + gathered.notes + mapper.notes,
         pictures={},
     )
     if not pictures:
         return calibrated
     progress("drawing", 0, 0)
     highest = [unit.highest for unit in gathered.units[: -SUSPECTS - 1 : -1]]
-    return replace(calibrated, pictures=draw_pictures(calibrated, highest, mapper))
+    drawn, failed = draw_pictures(calibrated, highest, mapper)
+    return replace(calibrated, pictures=drawn, notes=calibrated.notes + failed)
 
 
 def _as_far_as(evidence: str, found: Estimate) -> Estimate:
@@ -204,27 +220,16 @@ def _as_far_as(evidence: str, found: Estimate) -> Estimate:
     return replace(found, guarantee=f"Approximately, by leaving one out at a time: {found.guarantee}")
 
 
-def write_pictures(calibrated: Calibrated, path: Path) -> None:
-    """The pictures, beside the model; those of an earlier calibration go."""
-    for suffix in PICTURES:
-        beside = path.with_name(path.stem + suffix)
-        if suffix in calibrated.pictures:
-            write_whole(beside, calibrated.pictures[suffix])
-        else:
-            beside.unlink(missing_ok=True)
+def _above_before(former: Model, model: Model, gathered: Gathered) -> int | None:
+    """Units above the threshold that was in force; None where their scores are other ones than those it was set on."""
 
+    def kind(one: Model, scales: Scales | None) -> tuple[object, ...]:
+        constants = None if scales is None else (scales.centre.tolist(), scales.spread.tolist())
+        return one.sizes, one.pixel_pitch, one.group_by, constants
 
-def _above_before(model: Model, gathered: Gathered) -> int | None:
-    same_kind = _same_scales(model.scales, gathered.scales)
-    if model.calibration is None or not same_kind:
+    if former.calibration is None or kind(former, former.scales) != kind(model, gathered.scales):
         return None
-    return int((gathered.evidence.scores > model.calibration.threshold).sum())
-
-
-def _same_scales(one: Scales | None, other: Scales | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return np.array_equal(one.centre, other.centre) and np.array_equal(one.spread, other.spread)
+    return int((gathered.evidence.scores > former.calibration.threshold).sum())
 
 
 def _suspects(gathered: Gathered, rule: Rule, grouped: bool) -> list[Suspect]:
@@ -282,24 +287,38 @@ def _threshold(evidence: Evidence, rule: Rule) -> float:
     return estimates(evidence, rule)[0].threshold if evidence.scores.size else math.nan
 
 
-def _notes(measured: list[HeldOut]) -> list[str]:
+def _notes(
+    measured: list[HeldOut], in_force: Estimate, below: Estimate | None, rule: Rule, before: Calibration | None
+) -> list[str]:
     notes = []
-    small = [held for held in measured if held.sizes[0].area < held.footprint_px]
+    # A length or width makes up for a small area.
+    small = [
+        held
+        for held in measured
+        if all(size.area < held.footprint_px and not size.length and not size.width for size in held.sizes)
+    ]
     if small:
         notes.append(
             f"the minimum area ({small[0].sizes[0].area} px) is below what one hot patch becomes in the map "
-            f"({small[0].footprint_px} px): the rule is then nearly the plain maximum"
+            f"({small[0].footprint_px} px) in {len(small)} of {len(measured)} images: the rule is then nearly the "
+            "plain maximum"
         )
+    if below is not None and below.threshold == in_force.threshold:
+        notes.append("the check threshold is the NG threshold, so no image will be CHECK: ask for a higher rate")
+    for name, option in (("max_false_reject", "--max-false-reject"), ("check_false_reject", "--check-false-reject")):
+        asked = None if before is None else getattr(before, name)
+        if asked is not None and getattr(rule, name) is None:
+            notes.append(f"{option} {asked:g}, which was asked for before, is no longer: give it again to keep it")
     return notes
 
 
 def _refuse_learnt(model: Model, images: Sequence[FoundImage], threads: int, progress: Progress) -> None:
     """Raises UsageError when an image is one of those the model learnt from: its score would be too low."""
-    learnt = {row.tobytes() for row in model.provenance.learnt}
+    learnt = model.provenance.learnt_digests()
 
     def seen(image: FoundImage) -> bool:
         try:
-            return bytes.fromhex(digest_image(image.path)) in learnt
+            return digest_image(image.path) in learnt
         except UnreadableImage:
             return False  # listed when it is scored
 

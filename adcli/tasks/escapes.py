@@ -85,7 +85,8 @@ def escapes(
         verdicts = [image["verdict"] for image in listed if group in (image["group"], ALL)]
         head = {"kind": ALL if group == ALL else "defect type", "group": group, "images": len(verdicts)}
         rows.append(head | _missed(verdicts))
-    notes = mapper.notes + _seen(model, looked, len(bad) - len(unreadable))
+    notes = [] if model.group_by is None else ["the model groups images to parts; here every image counts by itself"]
+    notes += mapper.notes + _seen(model, looked, len(bad) - len(unreadable))
     if model.calibration.check_threshold is not None:
         notes.append("CHECK counts as not missed, as somebody looks at it")
     sizes, curves = [], []

@@ -227,7 +227,7 @@ def _notes(model: Model, outcomes: list[_Outcome], has_masks: bool) -> list[str]
         if kind not in kinds:
             notes.append(f"there are no {word} images, so metrics that compare the two are undefined")
     digests = {outcome.sha256 for outcome in outcomes}
-    seen = {row.tobytes().hex() for row in model.provenance.learnt} & digests
+    seen = model.provenance.learnt_digests() & digests
     if seen:
         notes.append(f"{len(seen)} of these images are ones the model learnt from: the table flatters it")
     if model.calibration is not None:

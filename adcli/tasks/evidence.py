@@ -62,6 +62,16 @@ class Gathered:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """Scored images, in their order."""
+
+    images: list[HeldOut]
+    broken: set[str]  # parts with an image that cannot be read
+    unreadable: list[tuple[FoundImage, UnreadableImage]]
+    notes: list[str]
+
+
 def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rule, progress: Progress) -> Gathered:
     """Scores held-out images. The model's scales are used where it has them.
 
@@ -70,8 +80,8 @@ def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rul
     """
     joint = len(model.sizes) > 1
     pool = None if joint else PixelPool(QUANTILE if rule.quantile is None else rule.quantile, len(images))
-    measured, broken, unreadable = _measure(model, mapper, images, pool, progress)
-    notes = [f"{len(broken)} parts are left out, one of whose images cannot be read"] if broken else []
+    found = _measure(model, mapper, images, pool, progress)
+    measured, broken, notes = found.images, found.broken, found.notes
     lost = np.array([held.part in broken for held in measured])
     if lost.all():
         raise UsageError("every held-out part has an image that cannot be read, so none is left to calibrate on")
@@ -81,22 +91,22 @@ def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rul
     if joint and scales is None:
         measured, scales = _set_apart(measured)
         notes.append(
-            f"{scales.images} of the held-out images scale the {len(model.sizes)} minimum sizes to each other, so the "
+            f"{scales.images} of these images scale the {len(model.sizes)} minimum sizes to each other, so the "
             "threshold stands on the others"
         )
-    return _units(measured, pixels, scales, model.group_by is not None, unreadable, notes)
+    return _units(measured, pixels, scales, model.group_by is not None, found.unreadable, notes)
 
 
 def learn_scales_from(model: Model, mapper: Mapper, images: Sequence[FoundImage], progress: Progress) -> Scales:
     """What brings several sizes to one scale, from images learnt from, which `mapper` maps as if left out."""
     alone = replace(model, group_by=None)
-    return _scales(_measure(alone, mapper, images, None, progress)[0], "leave-one-out")
+    return _scales(_measure(alone, mapper, images, None, progress).images, "leave-one-out")
 
 
 def _measure(
     model: Model, mapper: Mapper, images: Sequence[FoundImage], pool: PixelPool | None, progress: Progress
-) -> tuple[list[HeldOut], set[str], list[tuple[FoundImage, UnreadableImage]]]:
-    """The images that can be read, once each; the parts that others show; those others."""
+) -> _Measured:
+    """Scores images, each content once."""
     grouping = None if model.group_by is None else Grouping(model.group_by)
     parts = {image: grouping.of(image) for image in images} if grouping else {}
 
@@ -110,21 +120,30 @@ def _measure(
 
     measured: list[HeldOut] = []
     unreadable: list[tuple[FoundImage, UnreadableImage]] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[str] = set()
+    copies = 0
     progress("scoring held-out images", 0, len(images))
     for number, (image, outcome) in enumerate(mapper.stream(images, look), 1):
         if isinstance(outcome, UnreadableImage):
             unreadable.append((image, outcome))
-        elif (outcome[0].part, outcome[0].digest) not in seen:  # one image twice is no second witness
+        elif outcome[0].digest in seen:  # one image twice is no second witness
+            copies += 1
+        else:
             held, summary = outcome
-            seen.add((held.part, held.digest))
+            seen.add(held.digest)
             measured.append(held)
             if pool is not None and summary is not None:
                 pool.add(summary)
         progress("scoring held-out images", number, len(images))
     if not measured:
         raise UsageError(f"none of the {len(images)} held-out images could be read; the first: {unreadable[0][1]}")
-    return measured, {parts[image] for image, _ in unreadable if image in parts}, unreadable
+    notes = []
+    if copies:
+        notes.append(f"{copies} images are copies of others, byte for byte, and count once, where they come first")
+    broken = {parts[image] for image, _ in unreadable if image in parts}
+    if broken:
+        notes.append(f"{len(broken)} parts are left out, one of whose images cannot be read")
+    return _Measured(measured, broken, unreadable, notes)
 
 
 def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut:
@@ -132,9 +151,10 @@ def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut
     found = measure(model, mapped.score_map)
     for size, wished, level in zip(found.sizes, model.sizes, found.levels, strict=True):
         if level == -math.inf:
+            asked = "--min-area" if size.area > width * height else "--min-length or --min-width"
             raise UsageError(
-                f"the minimum size {wished} is {size.area} pixels in {image.given}, which has {width}x{height}: no "
-                "defect could ever count; give a smaller --min-area"
+                f"no region of {image.given}, which has {width}x{height} pixels, can have the minimum size {wished} "
+                f"({size.area} px): no defect could ever count; give a smaller {asked}"
             )
     sketch = np.quantile(mapped.score_map[::2, ::2], _SKETCH).astype(np.float32)
     footprint_px = MinArea(model.footprint, "share").pixels(width, height)
@@ -149,7 +169,7 @@ def _scales(images: Sequence[HeldOut], evidence: str) -> Scales:
 def _set_apart(measured: list[HeldOut]) -> tuple[list[HeldOut], Scales]:
     """Images to calibrate on, and the scales from those set apart: whole parts, chosen by name or content, which the
     scores have no part in."""
-    ranked = sorted({held.part for held in measured}, key=lambda part: hashlib.sha256(part.encode()).digest())
+    ranked = sorted({held.part for held in measured}, key=_digest_of)
     apart = set(ranked[: max(_LEAST_SET_APART, math.ceil(_SET_APART * len(ranked)))])
     rest = [held for held in measured if held.part not in apart]
     if not rest:
@@ -158,6 +178,10 @@ def _set_apart(measured: list[HeldOut]) -> tuple[list[HeldOut], Scales]:
             f"scale the areas to each other: give at least {2 * _LEAST_SET_APART}, or one --min-area"
         )
     return rest, _scales([held for held in measured if held.part in apart], "held-out")
+
+
+def _digest_of(part: str) -> bytes:
+    return hashlib.sha256(part.encode(errors="surrogateescape")).digest()
 
 
 def _units(
@@ -182,5 +206,5 @@ def _units(
     owners = np.empty(len(measured), np.intp)
     for place, unit in enumerate(units):
         owners[list(unit.members)] = place
-    evidence = Evidence(np.array([unit.score for unit in units]), pixels, owners)
+    evidence = Evidence(np.array([unit.score for unit in units]), pixels, owners, "part" if grouped else "image")
     return Gathered(measured, units, evidence, scales, unreadable, notes)

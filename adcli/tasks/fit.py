@@ -14,7 +14,7 @@ import numpy as np
 from adcli.backbones import find_backbone
 from adcli.detectors import Method, check_leaves_out, find_method, leaves_out, parse_params
 from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
-from adcli.files import hold
+from adcli.files import hold, remove_own_leftovers
 from adcli.finding import FoundImage
 from adcli.images import digest_image, prepare, read_image
 from adcli.maps import footprint
@@ -23,9 +23,10 @@ from adcli.parallel import batches, stream
 from adcli.parts import Grouping
 from adcli.sizes import AskedSize, MinArea, MinSize
 from adcli.store import save
-from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model, write_pictures
+from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model
 from adcli.tasks.evidence import learn_scales_from
 from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory
+from adcli.tasks.pictures import write_pictures
 from adcli.thresholds.estimators import Rule, check, check_enough
 from adcli.types import Progress, no_progress
 from adcli.versions import library_versions
@@ -104,10 +105,11 @@ def fit(
     _refuse_overwriting(path, overwrite)
     with hold(path.with_name(path.name + ".lock")):
         _refuse_overwriting(path, overwrite)  # another run may have written it while this one waited
+        remove_own_leftovers(path)
         fitted = _fit(images, recipe, rule or Rule(), machine, pictures, progress)
         save(fitted.model, path)
-        if fitted.calibrated is not None:
-            write_pictures(fitted.calibrated, path)
+        drawn = {} if fitted.calibrated is None else fitted.calibrated.pictures
+        fitted.notes.extend(write_pictures(drawn, path))
     return fitted
 
 
@@ -160,16 +162,16 @@ def _fit(
         weights=state,
         detector=detector,
         footprint=share,
-        sizes=by_footprint if recipe.size is None else recipe.size.over(by_footprint),
+        sizes=by_footprint if recipe.size is None else recipe.size.over(by_footprint, share),
         scales=None,
         pixel_pitch=recipe.pixel_pitch,
-        group_by=recipe.group_by,
+        group_by=recipe.group_by or None,
         calibration=None,
         provenance=_provenance([digest for _, digest in learnt], len(unreadable), state),
     )
     places = [LearntImage(image.path, image.given, image.relative, place) for place, (image, _) in enumerate(learnt)]
     notes: list[str] = []
-    if len(model.sizes) > 1 and not recipe.leave_one_out and leaves_out(method):
+    if len(model.sizes) > 1 and leaves_out(method):
         # Chosen by content, so that the order of the files does not matter.
         chosen = sorted(places, key=lambda image: learnt[image.place][1])[:_SCALED_BY]
         left_out_mapper = Mapper(model, machine, extractor, left_out=True)
@@ -190,7 +192,7 @@ def _fit(
     if calibrated is not None:
         model = calibrated.model
         if calibrated.images < LEAST_HELD_OUT:
-            notes.append(f"only {calibrated.images} held-out images could be read: the threshold stands on little")
+            notes.append(f"only {calibrated.images} images could be scored: the threshold stands on little")
     listed = [(image.given, str(reason)) for image, reason in unreadable]
     return Fitted(model, len(learnt), calibrated, listed, notes, engine.precision, str(engine.device))
 
@@ -215,7 +217,7 @@ def _divide(
         learn = [(image, digest) for image, digest in pairs if first[digest] is image]
         check_enough(rule, len(learn))
         return learn, []
-    if recipe.group_by is None:
+    if not recipe.group_by:
         learn, held_out = split(pairs, recipe.holdout)
         units = len({digest for _, digest in held_out})
     else:
@@ -342,12 +344,12 @@ def _check(recipe: Recipe) -> None:
         raise UsageError(f"a seed of {recipe.seed} is not possible: give 0 to 2^63 - 1")
     if recipe.leave_one_out and recipe.holdout not in (0, Recipe.holdout):
         raise UsageError("--leave-one-out holds nothing out: leave out --holdout")
-    if recipe.leave_one_out and recipe.group_by is not None:
+    if recipe.leave_one_out and recipe.group_by:
         raise UsageError("--leave-one-out leaves out images, not parts: leave out --group-by, or hold parts out")
-    if recipe.group_by is not None:
+    if recipe.group_by:
         Grouping(recipe.group_by)  # refuses what is no expression
     if recipe.size is not None:
-        for size in recipe.size.over((MinSize(MinArea(0, "px")),)):
+        for size in recipe.size.over((MinSize(MinArea(0, "px")),), 0.0):
             size.pixels(1, 1, recipe.pixel_pitch)  # refuses mm without the size of a pixel
 
 

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adcli.errors import UnreadableImage
+from adcli.errors import EnvironmentFault, UnreadableImage
+from adcli.files import write_whole
+from adcli.finding import OWN_MARK, OWN_PICTURES, is_own_picture
 from adcli.model import Calibration, Model
 from adcli.report.overlays import draw_overlay
 from adcli.report.pictures import DrawnThreshold, calibration_picture
 from adcli.report.sheets import Tile, contact_sheet
+from adcli.sizes import MinSize
 from adcli.tasks.mapping import Mapped, Mapper
 from adcli.verdicts import Judgement, judge, map_thresholds
 
 if TYPE_CHECKING:
-    from adcli.tasks.calibrate import Calibrated
+    from adcli.tasks.calibrate import Calibrated, Suspect
     from adcli.tasks.evidence import HeldOut
 
-CALIBRATION, SUSPECTS = ".calibration.png", ".suspects.jpg"
-PICTURES = (CALIBRATION, SUSPECTS)
+_MODEL_SUFFIXES = (".h5", ".hdf5")
+
+
+def pictures_beside(model: Path) -> list[Path]:
+    """Where the pictures of a model's calibration lie."""
+    name = model.stem if model.suffix in _MODEL_SUFFIXES else model.name  # lid.v1 and lid.v2 have their own
+    return [model.with_name(name + suffix) for suffix in OWN_PICTURES]
+
+
+def write_pictures(pictures: dict[str, bytes], model: Path) -> list[str]:
+    """Writes the pictures beside the model, and removes those of an earlier calibration. Returns what did not succeed:
+    the calibration itself is in the model by then."""
+    notes = []
+    for suffix, path in zip(OWN_PICTURES, pictures_beside(model), strict=True):
+        if path.exists() and not is_own_picture(path):
+            notes.append(f"{path} is no picture that adcli drew, and is left as it is")
+            continue
+        try:
+            if suffix in pictures:
+                write_whole(path, pictures[suffix])
+            else:
+                path.unlink(missing_ok=True)
+        except (EnvironmentFault, OSError) as error:
+            notes.append(f"the new threshold is in force, but its picture could not be written: {error}")
+    return notes
 
 
 def overlay(model: Model, calibration: Calibration, mapped: Mapped, judgement: Judgement) -> np.ndarray:
@@ -36,13 +63,27 @@ def overlay(model: Model, calibration: Calibration, mapped: Mapped, judgement: J
         low_name=low_name,
         white_level=model.spec.white_level,
         threshold=threshold,
+        threshold_name="threshold" if len(model.sizes) == 1 else "lowest threshold",
         regions_mask=judgement.mask,
         title=f"{judgement.verdict.value}{said}",
     )
 
 
-def draw_pictures(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Mapper) -> dict[str, bytes]:
-    """The scores with their thresholds, and the images of the highest scores, by suffix."""
+def draw_pictures(
+    calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Mapper
+) -> tuple[dict[str, bytes], list[str]]:
+    """The scores with their thresholds, and the images of the highest scores, by suffix; and what did not succeed.
+
+    Whatever goes wrong in here, such as a configuration of matplotlib that it refuses, must not cost the calibration.
+    """
+    try:
+        return _draw(calibrated, highest, mapper), []
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return {}, [f"the calibration could not be drawn: {reason}"]
+
+
+def _draw(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Mapper) -> dict[str, bytes]:
     model = calibrated.model
     calibration = model.require_calibration()
     what = "good images" if model.group_by is None else "good parts"
@@ -51,13 +92,17 @@ def draw_pictures(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Ma
         for one in calibrated.side_by_side
     ]
     pictures = {
-        CALIBRATION: calibration_picture(
+        OWN_PICTURES[0]: calibration_picture(
             calibration.scores,
             estimates,
             check=calibration.check_threshold,
             footprint_px=calibrated.footprint_px[0],
             min_area_px=calibrated.area_px[0],
             pixel_pitch=model.pixel_pitch,
+            score_name="image score $S_A$ (raw units)" if model.scales is None else "image score $U$ of several sizes",
+            said=_spans(calibrated),
+            several=() if _is_an_area(model.sizes) else [str(size) for size in model.sizes],
+            units=f"{'held-out' if calibration.evidence == 'held-out' else 'left-out'} {what.removeprefix('good ')}",
             title=f"{calibrated.n} {calibration.evidence} {what}, {model.spec.method} on {model.spec.backbone}",
             guarantee=f"NG above {calibration.threshold:.6g} ({calibration.rule}): {calibrated.in_force.guarantee}",
         )
@@ -70,11 +115,28 @@ def draw_pictures(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Ma
 
     drawn = mapper.stream([held.image for held in highest], draw)
     tiles = [
-        Tile(picture, held.image.given, f"{rank}: {suspect.score:.6g}, without it NG above {suspect.without:.6g}")
+        Tile(picture, held.image.given, f"{rank}: {suspect.score:.6g}; {_without(suspect)}")
         for rank, (held, suspect, picture) in enumerate(zip(highest, calibrated.suspects, drawn, strict=True), 1)
         if picture is not None
     ]
     if tiles:
-        title = f"The highest of {calibrated.n} scores of {what}: NG above {calibration.threshold:.6g}"
-        pictures[SUSPECTS] = contact_sheet(tiles, title)
+        title = (
+            f"The highest of {calibrated.n} scores of {what}: NG above {calibration.threshold:.6g}. Orange without an "
+            "outline is too small to count."
+        )
+        pictures[OWN_PICTURES[1]] = contact_sheet(tiles, title, OWN_MARK)
     return pictures
+
+
+def _is_an_area(sizes: tuple[MinSize, ...]) -> bool:
+    return len(sizes) == 1 and sizes[0].length is None and sizes[0].width is None
+
+
+def _spans(calibrated: Calibrated) -> tuple[str, str] | None:
+    """The two areas where images differ in size, else None."""
+    areas = (calibrated.footprint_px, calibrated.area_px)
+    return None if all(low == high for low, high in areas) else tuple(f"{low} to {high} px" for low, high in areas)
+
+
+def _without(suspect: Suspect) -> str:
+    return f"without it NG above {suspect.without:.6g}, without those above too {suspect.without_and_above:.6g}"

@@ -114,7 +114,7 @@ def planted(
     model.require_calibration()
     if per_image < 1 or not kinds or not contrasts:
         raise UsageError("nothing to plant: give at least one kind, one contrast and one defect an image")
-    chosen = [Size.parse(text) for text in dict.fromkeys(sizes or _DEFAULT_SIZES)]
+    chosen = list(dict.fromkeys(map(Size.parse, sizes or _DEFAULT_SIZES)))
     goods, unreadable = _readable(model, images, machine.threads, progress)
     notes = ["these defects are synthetic: they tell about contrast and size, not about your defects"]
     if not sizes:
@@ -162,7 +162,7 @@ def _readable(
     model: Model, images: Sequence[FoundImage], threads: int, progress: Progress
 ) -> tuple[list[_Good], list[tuple[str, str]]]:
     """The images that can be planted on, of equal files one, and the others with the reason."""
-    learnt = {row.tobytes().hex() for row in model.provenance.learnt}
+    learnt = model.provenance.learnt_digests()
 
     def look(found: FoundImage) -> _Good | UnreadableImage:
         try:

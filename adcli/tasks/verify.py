@@ -96,6 +96,8 @@ def check_log(log: Path, samples: Path, model_path: Path) -> None:
                 raise UsageError(f"the log cannot be {log}, which is {what}: give --log another file")
     if log.exists() and not log.is_file():
         raise UsageError(f"the log cannot be {log}, which is no regular file: give --log a file")
+    if log.exists() and log.stat().st_size and not log.open("rb").read(1) == b"{":
+        raise UsageError(f"the log cannot be {log}, which holds something else: give --log another file")
 
 
 def record(verified: Verified, log: Path, by: str | None = None) -> str:

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
 import numpy as np
 
 from adcli.errors import GateFailed, UsageError
 
+CHECK_OR_NG = "CHECK or NG"  # what becomes of an image above the check threshold
+_LEAST_RATE = 1e-12  # beyond what any number of images can show
 BOUND_CONFIDENCE = 0.95  # of each of `rate_low` and `rate_high`, as in the paper rule's bound 1 - 0.05^(1/n)
 
 
@@ -27,8 +30,9 @@ class Estimate:
     """One threshold, what it did to the held-out images, and what may be said of good images to come.
 
     `rate_low` and `rate_high` are Clopper-Pearson bounds of the false-reject rate, each at 95 % by itself (so 90 %
-    together, 95 % where `rate_low` is 0). A threshold that these images cannot give is NaN, as are the rates; `refusal`
-    then says why, and `needed` how many images can, where more of them help.
+    together, 95 % where `rate_low` is 0). Where nothing is promised they hold only for a threshold that was fixed
+    before. A threshold that these images cannot give is NaN, as are the rates; `refusal` then says why, and `needed`
+    how many images can, where more of them help.
     """
 
     rule: str
@@ -48,34 +52,42 @@ class Estimate:
         return math.nan if self.rejected is None else self.rejected / self.n
 
 
-def area_rule(scores: np.ndarray, confidence: float = BOUND_CONFIDENCE) -> Estimate:
+def area_rule(scores: np.ndarray, confidence: float = BOUND_CONFIDENCE, unit: str = "image") -> Estimate:
     """The largest held-out score: the rule of MVTec AD (CVPR 2019, section 4.3), where the scores are S_A.
 
     The rate that it promises is stated with `confidence`.
     """
     scores = _sorted(scores)
     if scores.size == 0:
-        return _too_few("area", 0, 1, "A bound on false rejects")
-    return _order_statistic("area", scores, 0, of_the_largest(scores.size, confidence))
+        return _too_few("area", 0, 1, "A bound on false rejects", unit)
+    return _order_statistic("area", scores, 0, of_the_largest(scores.size, confidence, unit))
 
 
-def conformal(scores: np.ndarray, max_false_reject: float) -> Estimate:
-    """Split conformal: S_(k) with k = ceil((n+1)(1-alpha)), so that P(the next good image is rejected) <= alpha."""
+def conformal(scores: np.ndarray, max_false_reject: float, unit: str = "image", happens: str = "rejected") -> Estimate:
+    """Split conformal: S_(k) with k = ceil((n+1)(1-alpha)), so that P(the next good image is rejected) <= alpha.
+
+    Its sentence calls a unit `unit`, and what becomes of one above the threshold `happens`.
+    """
     scores = _sorted(scores)
     n = scores.size
     alpha = _rate(max_false_reject, "false-reject rate")
     rule = f"conformal {_percent(max_false_reject)}"
     k = math.ceil((n + 1) * (1 - alpha))
     if k > n:
-        return _too_few(rule, n, images_needed(max_false_reject), f"At most {_percent(max_false_reject)} false rejects")
-    sentence = f"The next good image is rejected with a probability of at most {_percent(max_false_reject)}."
+        return _too_few(
+            rule, n, images_needed(max_false_reject), f"At most {_percent(max_false_reject)} false rejects", unit
+        )
+    sentence = f"The next good {unit} is {happens} with a probability of at most {_percent(max_false_reject)}."
     return _order_statistic(rule, scores, n - k, sentence)
 
 
-def guaranteed(scores: np.ndarray, max_false_reject: float, confidence: float) -> Estimate:
+def guaranteed(
+    scores: np.ndarray, max_false_reject: float, confidence: float, unit: str = "image", happens: str = "rejected"
+) -> Estimate:
     """S_(n-m) with the largest m for which BinomCDF(m; n, alpha) <= 1 - confidence.
 
-    So P(false-reject rate <= alpha) >= confidence, over the choice of the held-out images.
+    So P(false-reject rate <= alpha) >= confidence, over the choice of the held-out images. `unit` and `happens` as in
+    `conformal`.
     """
     scores = _sorted(scores)
     n = scores.size
@@ -84,9 +96,9 @@ def guaranteed(scores: np.ndarray, max_false_reject: float, confidence: float) -
     exceedances = int(np.count_nonzero(_binomial_fits(np.arange(n), n, alpha, doubt))) - 1
     if exceedances < 0:
         promise = f"At most {_percent(max_false_reject)} false rejects with {_percent(confidence)} confidence"
-        return _too_few(rule, n, images_needed(max_false_reject, confidence), promise)
+        return _too_few(rule, n, images_needed(max_false_reject, confidence), promise, unit)
     sentence = (
-        f"With {_percent(confidence)} confidence at most {_percent(max_false_reject)} of good images are rejected."
+        f"With {_percent(confidence)} confidence at most {_percent(max_false_reject)} of good {unit}s are {happens}."
     )
     return _order_statistic(rule, scores, exceedances, sentence)
 
@@ -103,7 +115,11 @@ def by_hand(scores: np.ndarray, value: float) -> Estimate:
 
 
 def band(
-    scores: np.ndarray, check_false_reject: float, max_false_reject: float | None, confidence: float | None = None
+    scores: np.ndarray,
+    check_false_reject: float,
+    max_false_reject: float | None,
+    confidence: float | None = None,
+    unit: str = "image",
 ) -> tuple[Estimate, Estimate]:
     """The check threshold and the NG threshold above it; OK <= check < CHECK <= NG threshold < NG.
 
@@ -118,23 +134,27 @@ def band(
             f"must be at least the false-reject rate {_percent(max_false_reject)}."
         )
     if confidence is None:
-        check = conformal(scores, check_false_reject)
-        reject = area_rule(scores) if max_false_reject is None else conformal(scores, max_false_reject)
+        check = conformal(scores, check_false_reject, unit, CHECK_OR_NG)
+        reject = area_rule(scores, unit=unit) if max_false_reject is None else conformal(scores, max_false_reject, unit)
         joint = "Each threshold of the band holds this by itself."
     else:
         each = float((1 + _rate(confidence, "confidence")) / 2)
-        check = guaranteed(scores, check_false_reject, each)
-        reject = area_rule(scores, each) if max_false_reject is None else guaranteed(scores, max_false_reject, each)
+        check = guaranteed(scores, check_false_reject, each, unit, CHECK_OR_NG)
+        reject = (
+            area_rule(scores, each, unit)
+            if max_false_reject is None
+            else guaranteed(scores, max_false_reject, each, unit)
+        )
         joint = f"Both thresholds of the band hold together with {_percent(confidence)} confidence."
     return _with_note(check, joint), _with_note(reject, joint)
 
 
-def of_the_largest(n: int, confidence: float = BOUND_CONFIDENCE) -> str:
-    """What may be said of a threshold that none of n held-out images exceeds: 1 / (n + 1), and 1 - doubt^(1 / n)."""
+def of_the_largest(n: int, confidence: float = BOUND_CONFIDENCE, unit: str = "image") -> str:
+    """What may be said of a threshold that none of n held-out units exceeds: 1 / (n + 1), and 1 - doubt^(1 / n)."""
     bound = 1 - (1 - confidence) ** (1 / n)
     return (
-        f"The next good image is rejected with a probability of at most 1/{n + 1} = {_rounded(1 / (n + 1))}; "
-        f"with {_percent(confidence)} confidence at most {_rounded(bound)} of good images are."
+        f"The next good {unit} is rejected with a probability of at most 1/{n + 1} ({at_most(1 / (n + 1))}); "
+        f"with {_percent(confidence)} confidence at most {at_most(bound)} of good {unit}s are."
     )
 
 
@@ -144,8 +164,8 @@ def require(estimate: Estimate) -> Estimate:
         more = (
             ""
             if estimate.needed is None
-            else f" Give at least {estimate.needed} good images that the model has not seen, or ask for a higher rate "
-            "or less confidence."
+            else f" Give at least {estimate.needed} that the model has not seen, or ask for a higher rate or less "
+            "confidence."
         )
         raise GateFailed(f"{estimate.refusal}{more}")
     return estimate
@@ -186,8 +206,8 @@ def _sorted(scores: np.ndarray) -> np.ndarray:
 
 def _rate(value: float, name: str) -> Fraction:
     """The decimal that was written: (n + 1)(1 - 0.01) in floats can land on the wrong side of a whole number."""
-    if not 0 < value < 1:
-        raise UsageError(f"The {name} must be above 0 and below 1, not {value}; 1 % is 0.01.")
+    if not _LEAST_RATE <= value < 1:
+        raise UsageError(f"The {name} must be at least {_LEAST_RATE:g} and below 1, not {value}; 1 % is 0.01.")
     return Fraction(str(float(value)))
 
 
@@ -223,8 +243,9 @@ def unmet(rule: str, n: int, needed: int | None, refusal: str) -> Estimate:
     return Estimate(rule, math.nan, None, n, math.nan, math.nan, None, refusal=refusal, needed=needed)
 
 
-def _too_few(rule: str, n: int, needed: int, promise: str) -> Estimate:
-    return unmet(rule, n, needed, f"{promise} cannot be promised from {n} held-out good images; it takes {needed}.")
+def _too_few(rule: str, n: int, needed: int, promise: str, unit: str) -> Estimate:
+    refusal = f"{promise} cannot be promised from {n} held-out good {unit}s; it takes {needed}."
+    return unmet(rule, n, needed, refusal)
 
 
 def _with_note(estimate: Estimate, note: str) -> Estimate:
@@ -236,5 +257,11 @@ def _percent(rate: float) -> str:
     return f"{float(100 * Fraction(str(float(rate)))):.12g} %"
 
 
-def _rounded(rate: float) -> str:
-    return f"{100 * rate:.3g} %"
+def at_most(rate: float) -> str:
+    """A bound in percent with three digits, and never better than it is."""
+    return percent_rounded(rate, ROUND_CEILING)
+
+
+def percent_rounded(rate: float, direction: str) -> str:
+    """A rate in percent with three digits, rounded as `decimal` names it."""
+    return f"{Context(prec=3, rounding=direction).create_decimal(Decimal(f'{100 * rate:.12g}')):f} %"

@@ -50,6 +50,7 @@ class Evidence:
     scores: np.ndarray  # (n,) float64, ascending
     pixels: Pixels | None  # None where the score is not in the units of a pixel
     owners: np.ndarray  # (maps,) int: the place in `scores` of each map's unit
+    unit: str = "image"  # image | part
 
     def without(self, units: np.ndarray) -> Evidence:
         """The same without some units, (n,) bool."""
@@ -57,7 +58,7 @@ class Evidence:
         place = np.cumsum(kept) - 1
         maps = units[self.owners]
         pixels = None if self.pixels is None else self.pixels.without(maps)
-        return Evidence(self.scores[kept], pixels, place[self.owners[~maps]])
+        return Evidence(self.scores[kept], pixels, place[self.owners[~maps]], self.unit)
 
 
 class Estimator(NamedTuple):
@@ -66,15 +67,14 @@ class Estimator(NamedTuple):
     find: Callable[[Evidence, Rule], Estimate]
     takes: tuple[str, ...]  # fields of Rule
     requires: tuple[str, ...]
-    about: str
 
 
 def _area(evidence: Evidence, rule: Rule) -> Estimate:
     if rule.max_false_reject is None:
-        return thresholds.area_rule(evidence.scores)
+        return thresholds.area_rule(evidence.scores, unit=evidence.unit)
     if rule.confidence is None:
-        return thresholds.conformal(evidence.scores, rule.max_false_reject)
-    return thresholds.guaranteed(evidence.scores, rule.max_false_reject, rule.confidence)
+        return thresholds.conformal(evidence.scores, rule.max_false_reject, evidence.unit)
+    return thresholds.guaranteed(evidence.scores, rule.max_false_reject, rule.confidence, evidence.unit)
 
 
 def _max(evidence: Evidence, rule: Rule) -> Estimate:
@@ -83,7 +83,9 @@ def _max(evidence: Evidence, rule: Rule) -> Estimate:
     if n == 0:
         return _nothing("max")
     # No score exceeds its map's highest pixel, so what is true of the largest score is true of this.
-    return _described(evidence, "max", float(peaks.max()), thresholds.of_the_largest(n), promises=True)
+    return _described(
+        evidence, "max", float(peaks.max()), thresholds.of_the_largest(n, unit=evidence.unit), promises=True
+    )
 
 
 def _pixel_quantile(evidence: Evidence, rule: Rule) -> Estimate:
@@ -128,20 +130,14 @@ def _by_hand(evidence: Evidence, rule: Rule) -> Estimate:
 
 
 ESTIMATORS: dict[str, Estimator] = {
-    "area": Estimator(
-        _area, ("max_false_reject", "confidence"), (), "the largest score, or the order statistic that a rate allows"
-    ),
-    "conformal": Estimator(
-        _area, ("max_false_reject", "confidence"), ("max_false_reject",), "the order statistic that a rate allows"
-    ),
-    "max": Estimator(_max, (), (), "the highest pixel of all held-out maps"),
-    "pixel-quantile": Estimator(_pixel_quantile, ("quantile",), (), "a quantile of all pixels"),
-    "sigma": Estimator(_sigma, ("sigmas",), (), "mean and k standard deviations of all pixels"),
-    "pot": Estimator(
-        _pot, ("max_false_reject",), ("max_false_reject",), "peaks over threshold: the tail of the scores extrapolated"
-    ),
+    "area": Estimator(_area, ("max_false_reject", "confidence"), ()),
+    "conformal": Estimator(_area, ("max_false_reject", "confidence"), ("max_false_reject",)),
+    "max": Estimator(_max, (), ()),
+    "pixel-quantile": Estimator(_pixel_quantile, ("quantile",), ()),
+    "sigma": Estimator(_sigma, ("sigmas",), ()),
+    "pot": Estimator(_pot, ("max_false_reject",), ("max_false_reject",)),
 }
-_HAND = Estimator(_by_hand, ("threshold",), (), "a threshold by hand")
+_HAND = Estimator(_by_hand, ("threshold",), ())
 
 
 def check(rule: Rule) -> None:
@@ -172,12 +168,19 @@ def estimates(evidence: Evidence, rule: Rule) -> tuple[Estimate, Estimate | None
     if rule.check_false_reject is None:
         return estimator.find(evidence, rule), None
     if estimator.find is _area:
-        below, above = thresholds.band(evidence.scores, rule.check_false_reject, rule.max_false_reject, rule.confidence)
+        below, above = thresholds.band(
+            evidence.scores, rule.check_false_reject, rule.max_false_reject, rule.confidence, evidence.unit
+        )
         return above, below
     above = estimator.find(evidence, rule)
+    # What such a threshold says of itself is not at the confidence of the band: each stands alone.
     if rule.confidence is None:
-        return above, thresholds.conformal(evidence.scores, rule.check_false_reject)
-    return above, thresholds.guaranteed(evidence.scores, rule.check_false_reject, rule.confidence)
+        return above, thresholds.conformal(
+            evidence.scores, rule.check_false_reject, evidence.unit, thresholds.CHECK_OR_NG
+        )
+    return above, thresholds.guaranteed(
+        evidence.scores, rule.check_false_reject, rule.confidence, evidence.unit, thresholds.CHECK_OR_NG
+    )
 
 
 def choose(evidence: Evidence, rule: Rule) -> tuple[Estimate, Estimate | None]:
@@ -197,12 +200,13 @@ def choose(evidence: Evidence, rule: Rule) -> tuple[Estimate, Estimate | None]:
     return above, below
 
 
-def check_enough(rule: Rule, n: int) -> None:
-    """Refuses what no n units can give, before the time to learn and to score is spent."""
+def check_enough(rule: Rule, n: int, joint: bool = False) -> None:
+    """Refuses what no n units can give, before the time to learn and to score is spent. `joint`: of several sizes."""
     blank = np.zeros(n)
-    pixels = Pixels(
-        np.ones(n, np.int64), blank, blank, blank, np.zeros(n, np.float32), np.arange(n, dtype=np.int32), -math.inf
-    )
+    owners = np.arange(n, dtype=np.int32)
+    pixels = Pixels(np.ones(n, np.int64), blank, blank, blank, np.zeros(n, np.float32), owners, -math.inf)
+    if joint:
+        pixels = None
     for estimate in estimates(Evidence(np.arange(float(n)), pixels, np.arange(n)), rule):
         if estimate is not None:
             thresholds.require(estimate)

@@ -306,3 +306,141 @@ def test_leave_one_out_is_refused_beside_what_it_replaces(
     told = adcli("fit", views, "-m", tmp_path / "m.h5", *QUICK, "--leave-one-out", *options)
     assert told.code == 2
     assert said in told.sentence
+
+
+def test_calibrating_several_sizes_twice_alike_gives_the_same_bytes(views: Path, own: Path, adcli: Adcli) -> None:
+    """The images that scale the sizes do not come back under the threshold the second time."""
+    first = calibrate(adcli, views, own, "--min-area", "9px", "--min-area", "200px")
+    once = own.read_bytes()
+    again = calibrate(adcli, views, own)
+    assert (first["held_out"], again["held_out"]) == (15, 15)
+    assert own.read_bytes() == once
+
+
+def test_scales_learnt_at_fit_stay_when_a_pitch_changes_that_no_size_is_in(
+    views: Path, adcli: Adcli, dataset: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "joint.h5"
+    assert adcli("fit", views, "-m", model, "--min-area", "9px", "--min-area", "200px", *QUICK).code == 0
+    good = dataset / "test"
+    assert calibrate(adcli, good, model, "--pixel-pitch", "0.1mm")["scales"]["evidence"] == "leave-one-out"
+    in_mm = calibrate(adcli, good, model, "--min-area", "0.09mm2", "--min-area", "2mm2")
+    assert in_mm["scales"]["evidence"] == "held-out"
+
+
+def test_what_was_in_force_is_counted_only_where_scores_are_of_its_kind(views: Path, own: Path, adcli: Adcli) -> None:
+    calibrate(adcli, views, own, "--max-false-reject", 0.2)
+    scores = load(own).model.calibration.scores
+    above = int((scores > load(own).model.calibration.threshold).sum())
+    assert f"{above} of these 20 images are NG by that" in adcli("calibrate", views, "-m", own, "--dry-run").out
+    for other in (("--min-area", "900px"), ("--group-by", PART), ("--min-area", "9px", "--min-area", "99px")):
+        out = adcli("calibrate", views, "-m", own, "--dry-run", *other).out
+        assert "before: NG above" in out and "are NG by that" not in out
+
+
+def test_a_dry_run_writes_nothing_and_says_the_same(views: Path, own: Path, adcli: Adcli) -> None:
+    before = own.read_bytes()
+    dry = calibrate(adcli, views, own, "--dry-run", "--pictures", "--min-area", "30px")
+    assert own.read_bytes() == before
+    assert sorted(path.name for path in own.parent.iterdir()) == ["own.h5"]
+    assert calibrate(adcli, views, own, "--min-area", "30px") == dry
+
+
+def test_a_rate_that_falls_away_is_told(views: Path, own: Path, adcli: Adcli) -> None:
+    calibrate(adcli, views, own, "--max-false-reject", 0.2, "--check-false-reject", 0.4)
+    told = adcli("calibrate", views, "-m", own, "--dry-run")
+    assert "--max-false-reject 0.2" in told.err and "--check-false-reject 0.4" in told.err
+
+
+def test_an_empty_band_is_told(views: Path, own: Path, adcli: Adcli) -> None:
+    told = adcli("calibrate", views, "-m", own, "--max-false-reject", 0.2, "--check-false-reject", 0.2)
+    assert "no image will be CHECK" in told.err
+
+
+def test_pictures_of_a_calibration_are_no_input_and_strangers_files_stay(views: Path, own: Path, adcli: Adcli) -> None:
+    shutil.copytree(views, own.parent, dirs_exist_ok=True)
+    first = calibrate(adcli, own.parent, own, "--pictures")
+    assert len(list(own.parent.glob("own.*"))) == 3
+    assert calibrate(adcli, own.parent, own, "--pictures") | {"threshold_before": None} == first
+    for path in own.parent.glob("own.[cs]*"):
+        path.write_bytes(b"mine")
+    told = adcli("calibrate", views, "-m", own, "--pictures")
+    assert told.code == 0 and told.err.count("left as it is") == 2
+    assert adcli("calibrate", views, "-m", own).code == 0
+    assert {path.read_bytes() for path in own.parent.glob("own.[cs]*")} == {b"mine"}
+
+
+def test_a_picture_that_cannot_be_drawn_or_written_costs_no_calibration(
+    views: Path, own: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own.parent / "own.suspects.jpg").mkdir()
+    told = adcli("calibrate", views, "-m", own, "--pictures", "--min-area", "31px")
+    assert told.code == 0 and "own.suspects.jpg" in told.err
+    assert str(load(own).model.sizes[0]) == "31px"
+    monkeypatch.setattr("adcli.tasks.pictures.calibration_picture", lambda *_, **__: 1 / 0)
+    told = adcli("calibrate", views, "-m", own, "--pictures", "--min-area", "32px")
+    assert told.code == 0 and "could not be drawn" in told.err
+    assert str(load(own).model.sizes[0]) == "32px"
+
+
+def test_a_fit_without_a_threshold_removes_the_pictures_of_the_one_before(
+    views: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    assert adcli("fit", views, "-m", tmp_path / "m.h5", "--pictures", *QUICK).code == 0
+    assert len(list(tmp_path.glob("m.*"))) == 3
+    assert adcli("fit", views, "-m", tmp_path / "m.h5", "--force", "--holdout", 0, *QUICK).code == 0
+    assert [path.name for path in tmp_path.glob("m.*")] == ["m.h5"]
+
+
+def test_one_file_under_several_parts_counts_once(views: Path, own: Path, adcli: Adcli, tmp_path: Path) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    source = next(views.rglob("*.png"))
+    for part in range(30):
+        shutil.copy(source, folder / f"p{part:02}_0.png")
+    told = adcli("calibrate", folder, "-m", own, "--group-by", PART)
+    assert "29 images are copies" in told.err
+    assert load(own).model.calibration.scores.size == 1
+
+
+def test_names_that_are_no_utf8_can_be_parts_and_expressions_cannot(
+    views: Path, own: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for number, path in enumerate(sorted(views.rglob("*.png"))):
+        shutil.copy(path, folder / f"x\udcff{number:02}_.png")
+    told = adcli("calibrate", folder, "-m", own, "--group-by", "(.*)_", "--min-area", "9px", "--min-area", "99px")
+    assert told.code == 0
+    assert adcli("calibrate", folder, "-m", own, "--group-by", "\udcff").code == 2
+
+
+def test_what_cannot_be_is_refused_before_an_image_is_scored(
+    views: Path, own: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adcli.tasks.calibrate.gather", lambda *_: pytest.fail("scored"))
+    joint = ("--min-area", "9px", "--min-area", "99px")
+    for words, code in (
+        ((*joint, "--rule", "max"), 2),
+        ((*joint, "--rule", "pot", "--max-false-reject", 0.1), 6),
+        (("--group-by", PART, "--max-false-reject", 0.001), 6),
+        (("--min-area", "1mm2"), 2),
+        (("--leave-out-group", "("), 2),
+    ):
+        assert adcli("calibrate", views, "-m", own, *words).code == code
+
+
+def test_a_rate_may_be_given_in_percent(views: Path, own: Path, adcli: Adcli) -> None:
+    assert calibrate(adcli, views, own, "--max-false-reject", "20%", "--dry-run") == calibrate(
+        adcli, views, own, "--max-false-reject", 0.2, "--dry-run"
+    )
+    told = adcli("calibrate", views, "-m", own, "--max-false-reject", "few")
+    assert told.code == 2 and "no share" in told.err
+
+
+def test_what_a_killed_run_left_of_this_model_goes_and_others_stay(views: Path, own: Path, adcli: Adcli) -> None:
+    mine, others = (own.parent / f".{name}.adcli-tmp-12345678" for name in ("own.h5", "another.h5"))
+    mine.write_bytes(b"half a model")
+    others.write_bytes(b"half another")
+    calibrate(adcli, views, own)
+    assert not mine.exists() and others.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -202,13 +203,37 @@ def test_too_few_images_are_refused_with_the_number_needed_before_any_is_scored(
 
 
 def test_a_quantile_that_maps_of_growing_size_have_outrun_is_refused():
-    sizes = [2] * 30 + [400]
-    pool = PixelPool(0.5, len(sizes))
     rng = np.random.default_rng(0)
-    for size in sizes:
-        score_map = rng.normal(5 if size == 2 else -5, 1, (size, size)).astype(np.float32)
+    maps = [rng.normal(5, 1, (4, 4)).astype(np.float32) for _ in range(40)]
+    maps += [rng.normal(-5, 1, (200, 200)).astype(np.float32) for _ in range(3)]
+    pool = PixelPool(0.9, len(maps))
+    for score_map in maps:
         pool.add(pool.summarise(score_map))
-    evidence = Evidence(np.arange(31.0), pool.pooled(), np.arange(31))
-    found = evidence.pixels.quantile(0.5)
-    pixels_known = math.isfinite(found)
-    assert pixels_known or "different sizes" in estimates(evidence, Rule("pixel-quantile", quantile=0.5))[0].refusal
+    outrun = Evidence(np.arange(43.0), pool.pooled(), np.arange(43))
+    rule = Rule("pixel-quantile", quantile=0.9)
+    found = estimates(outrun, rule)[0]
+    assert math.isnan(found.threshold) and "different sizes" in found.refusal
+    with pytest.raises(GateFailed, match="another --rule"):
+        choose(outrun, rule)
+
+
+def test_sentences_name_the_unit_and_what_becomes_of_it(maps):
+    parts = dataclasses.replace(evidence_of(maps), unit="part")
+    for rule in (Rule(), Rule("max"), Rule(max_false_reject=0.1), Rule(max_false_reject=0.1, confidence=0.9)):
+        assert "good part" in choose(parts, rule)[0].guarantee
+    assert "good parts; it takes 99" in estimates(parts, Rule(max_false_reject=0.01))[0].refusal
+    for confidence in (None, 0.9):
+        below = choose(parts, Rule(max_false_reject=0.1, check_false_reject=0.3, confidence=confidence))[1]
+        assert "CHECK or NG" in below.guarantee and "rejected" not in below.guarantee
+    below = choose(parts, Rule("max", check_false_reject=0.3))[1]
+    assert "good part is CHECK or NG" in below.guarantee
+
+
+def test_a_bound_is_never_rounded_in_ones_own_favour():
+    for n in (33, 100, 101, 760):
+        sentence = choose(Evidence(np.arange(float(n)), None, np.arange(n)), Rule())[0].guarantee
+        average, bound = (
+            float(text.split(" %")[0]) / 100 for text in (sentence.split("(")[1], sentence.split("most ")[-1])
+        )
+        assert 1 / (n + 1) <= average < 1.01 / (n + 1)
+        assert 1 - 0.05 ** (1 / n) <= bound < 1.01 * (1 - 0.05 ** (1 / n))

@@ -44,3 +44,14 @@ def test_a_level_is_above_its_threshold_exactly_when_its_share_of_the_score_is()
         for level, own, m, s in zip(levels, at, centre, spread, strict=True):
             for value in (level, np.nextafter(level, np.float32(np.inf)), np.nextafter(level, np.float32(-np.inf))):
                 assert (float(value) > own) == ((float(value) - m) / s > threshold)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "centre", "spread"), [(-1.0, 1.0, 1.0), (-2.0, 1.4826, 0.7413), (0.0, 0.0, 1e-30), (-1e300, 1.0, 1.0)]
+)
+def test_a_threshold_about_zero_or_beyond_every_number_is_found_at_once(threshold, centre, spread):
+    at = float(level_thresholds(threshold, np.array([centre]), np.array([spread]))[0])
+    assert np.isfinite(at)
+    above = float(np.nextafter(np.float32(at), np.float32(np.inf)))
+    assert (above - centre) / spread > threshold
+    assert (at - centre) / spread <= threshold or at == -float(np.finfo(np.float32).max)

@@ -59,6 +59,12 @@ def test_it_says_that_it_is_a_model_and_gives_its_interval():
     assert low <= found.threshold <= high
 
 
+@pytest.mark.parametrize("n", [50, 55, 60, 100, 133])
+def test_peaks_that_are_all_one_value_give_that_value(n):
+    scores = np.repeat([0.0, 1.0], [n - n // 5, n // 5])
+    assert peaks_over_threshold(scores, 0.01).threshold == 1.0
+
+
 def test_fewer_than_fifty_images_are_told_so():
     found = peaks_over_threshold(np.arange(49.0), 0.01)
     assert math.isnan(found.threshold) and found.needed == 50
