@@ -24,7 +24,8 @@ from adcli.tasks.calibrate import Calibrated
 from adcli.tasks.evaluate import Evaluated
 from adcli.tasks.fit import Fitted, Recipe
 from adcli.tasks.mapping import Machine
-from adcli.tasks.score import Outputs, Scored
+from adcli.tasks.score import Outputs
+from adcli.tasks.totals import Scored
 from adcli.thresholds.estimators import Rule
 from adcli.types import Progress, no_progress
 
@@ -130,7 +131,7 @@ def score(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> Scored:
-    """Writes a verdict, a mask and an overlay an image under `out`."""
+    """Writes a verdict, a mask and an overlay an image under `out`, and what else `outputs` asks for."""
     return score_task.score(
         find_images(_several(images), exclude=Path(out)),
         Path(model),

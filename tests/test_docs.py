@@ -26,7 +26,7 @@ from adcli.errors import AdcliError
 from adcli.finding import SUFFIXES
 from adcli.model import Model
 from adcli.report.results import COLUMNS
-from adcli.tasks.score import CHECK_EXIT, NG_EXIT
+from adcli.tasks.totals import CHECK_EXIT, NG_EXIT
 from adcli.thresholds.estimators import Rule
 
 ROOT = Path(__file__).parents[1]

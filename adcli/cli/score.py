@@ -23,6 +23,10 @@ def score(
     masks: Annotated[str, o.option("--masks", help="Masks to write: ng (NG and CHECK), all or none.")] = "ng",
     overlays: Annotated[str, o.option("--overlays", help="Overlays to write: ng (NG and CHECK), all or none.")] = "ng",
     maps: Annotated[bool, o.option("--maps", help="Write the raw score maps, float32 TIFF.")] = False,
+    junit: Annotated[bool, o.option("--junit", help="Write junit.xml: NG is a failure, CHECK is skipped.")] = False,
+    sqlite: Annotated[
+        Path | None, o.option("--sqlite", metavar="FILE", help="SQLite database that the results are added to.")
+    ] = None,
     fail_on: Annotated[
         str | None, o.option("--fail-on", help="ng: end with 3 if any image is NG; check: also with 4 for CHECK.")
     ] = None,
@@ -45,6 +49,7 @@ def score(
     adcli score ./incoming --out ./results --fail-on ng --quiet
     find /line/today -name '*.png' | adcli score - --out ./results
     adcli score ./incoming --out ./results --resume
+    adcli score ./incoming --out ./results --junit --sqlite line-3.db
     """
     from adcli.finding import find_images
     from adcli.report.tables import score_json, score_table
@@ -59,7 +64,7 @@ def score(
             found,
             model,
             out,
-            outputs=Outputs(masks, overlays, maps),
+            outputs=Outputs(masks, overlays, maps, junit, sqlite),
             machine=Machine(device, engine, precision, batch_size, workers),
             weights=weights,
             fail_on=fail_on,

@@ -11,10 +11,10 @@ import contextlib
 import csv
 import hashlib
 import io
-import json
 import os
+import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -22,9 +22,11 @@ from typing import Any
 
 from adcli.errors import UsageError
 from adcli.files import Staging, faults, hold, remove_leftovers, write_whole
+from adcli.report.lines import encode_json, read_json, read_lines, read_sized
 
 LINES = "results.jsonl"
 TABLE = "results.csv"
+JUNIT = "junit.xml"
 RUN = "run.json"
 _LONGEST_STEM = 240  # bytes
 PLACES = ("masks", "overlays", "maps")
@@ -60,17 +62,30 @@ class ResultsFolder:
     """
 
     def __init__(
-        self, out: Path, configuration: dict[str, Any], inputs: list[tuple[str, str]], *, resume: bool, force: bool
+        self,
+        out: Path,
+        configuration: dict[str, Any],
+        inputs: list[tuple[str, str]],
+        *,
+        resume: bool,
+        force: bool,
+        further: Sequence[str] = (),
     ):
-        """Args: `inputs` are the images in order, each as given and with the stem of its pictures."""
+        """Args: `inputs` are the images in order, each as given and with the stem of its pictures.
+
+        `further` names files that the caller writes between `flush` and `finish`; the next run removes them.
+        """
         self.out = out
+        self.lines = out / LINES
         self.inputs = inputs
+        self.key = secrets.token_hex(16)  # names this run, also after it was resumed
         self.counts: Counter[str] = Counter()
         self.finished = False
         self._configuration = configuration
         self._resume = resume
         self._resumed = False  # an unfinished run was found, and is continued
         self._force = force
+        self._further = list(further)
         self._staging = Staging()
         self._lines: list[bytes] = []
         self._files: list[str] = []  # pictures of this run, in the order of the images
@@ -95,24 +110,23 @@ class ResultsFolder:
     ) -> None:
         try:
             if kind is not None and self._lines:
-                self._flush()  # what was scored before the interruption is kept
+                self.flush()  # what was scored before the interruption is kept
         finally:
             self._staging.discard()
             self._stack.close()
 
     def done(self) -> list[dict[str, Any]]:
         """Records of an interrupted run, in input order; a torn last line is not among them."""
-        return list(_read_lines(self.out / LINES))
+        return list(read_lines(self.lines))
 
     def keep(self, count: int) -> None:
         """Keeps the first `count` lines and drops what follows them, to be scored again."""
         kept = 0
-        path = self.out / LINES
-        for record, size in islice(_read_sized(path), count):
+        for record, size in islice(read_sized(self.lines), count):
             self.counts[record["verdict"]] += 1
             kept += size
-        if path.exists():
-            with faults("write", path), path.open("r+b") as file:
+        if self.lines.exists():
+            with faults("write", self.lines), self.lines.open("r+b") as file:
                 file.truncate(kept)
                 os.fsync(file.fileno())
         if self._resumed:  # an image that has become good since must not keep its mask
@@ -128,39 +142,55 @@ class ResultsFolder:
         except BaseException:
             self._lines.clear()  # with one picture all that wait are discarded: their images are not done
             raise
-        self._lines.append(_json(record))
+        self._lines.append(encode_json(record))
         self.counts[record["verdict"]] += 1
         if len(self._lines) >= _GROUP:
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Brings to the disk what waits: pictures, then the lines that name them."""
+        lines, self._lines = self._lines, []  # gone with their pictures, should the commit fail
+        self._staging.commit()
+        if lines:
+            with faults("write", self.lines), self.lines.open("ab") as file:
+                file.write(b"".join(lines))
+                file.flush()
+                os.fsync(file.fileno())
 
     def finish(self, record: dict[str, Any]) -> None:
         """Writes results.csv and run.json, with the list of all pictures: the run is over."""
-        self._flush()
-        path = self.out / LINES
-        if not path.exists():
-            write_whole(path, b"")
-        write_whole(self.out / TABLE, _table(_read_lines(path)))
-        write_whole(self.out / RUN, _json(record | {"files": self._files}, indent=2))
+        self.flush()
+        if not self.lines.exists():
+            write_whole(self.lines, b"")
+        write_whole(self.out / TABLE, _table(read_lines(self.lines)))
+        write_whole(self.out / RUN, encode_json(record | {"files": self._files + self._further}, indent=2))
         self._remove([_PENDING])
 
     def _begin(self) -> None:
         pending, over = self.out / _PENDING, self.out / RUN
         if pending.exists():
             if self._resume:
-                self._check_same(_read_json(pending))
+                begun = read_json(pending)
+                self._check_same(begun)
+                self.key = begun["key"]
                 self._resumed = True
                 return
             if not self._force:
                 raise UsageError(
                     f"{self.out} holds an unfinished run: continue it with --resume, or start over with --force"
                 )
-        elif self._resume and over.exists() and (self.out / LINES).exists():
-            self._check_finished(_read_json(over))
+        elif self._resume and over.exists() and self.lines.exists():
+            self._check_finished(read_json(over))
             self.finished = True
             return
         self._clear()
-        begun = {"configuration": self._configuration, "inputs": self.inputs}
-        write_whole(pending, _json(begun))
+        begun = {
+            "key": self.key,
+            "configuration": self._configuration,
+            "inputs": self.inputs,
+            "further": self._further,
+        }
+        write_whole(pending, encode_json(begun))
 
     def _check_same(self, begun: dict[str, Any]) -> None:
         for key, value in begun["configuration"].items():
@@ -180,7 +210,7 @@ class ResultsFolder:
 
     def _check_finished(self, record: dict[str, Any]) -> None:
         """Refuses to take a finished run of another model, or of other images, for this one."""
-        done = {record["image"] for record in _read_lines(self.out / LINES)}
+        done = {record["image"] for record in read_lines(self.lines)}
         missing = [given for given, _ in self.inputs if given not in done]
         if record.get("model") != self._configuration["model"]:
             raise UsageError(f"{self.out} holds a finished run of another model: replace it by leaving --resume out")
@@ -198,10 +228,11 @@ class ResultsFolder:
         """
         listed: list[str] = []
         if (self.out / _PENDING).exists():
-            listed = self._pictures(_read_json(self.out / _PENDING).get("inputs", []))
+            begun = read_json(self.out / _PENDING)
+            listed = self._pictures(begun.get("inputs", [])) + begun.get("further", [])
         elif (self.out / RUN).exists():
-            listed = _read_json(self.out / RUN).get("files", [])
-        self._remove([LINES, *filter(_is_picture, listed), TABLE, RUN])
+            listed = read_json(self.out / RUN).get("files", [])
+        self._remove([LINES, *filter(_is_ours, listed), TABLE, RUN])
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
@@ -212,16 +243,6 @@ class ResultsFolder:
         """The pictures that are there, of those these inputs can have."""
         names = (name for _, stem in inputs for name in picture_names(stem))
         return [name for name in names if (self.out / name).is_file()]
-
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []  # gone with their pictures, should the commit fail
-        self._staging.commit()
-        if lines:
-            path = self.out / LINES
-            with faults("write", path), path.open("ab") as file:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
 
 
 def picture_names(stem: str) -> tuple[str, str, str]:
@@ -256,46 +277,19 @@ def _short_enough(stem: str) -> str:
     return f"{folder}{slash}{name}-{digest}"
 
 
-def _is_picture(name: str) -> bool:
+def is_taken(out: Path, path: Path) -> bool:
+    """Whether a run into `out` may write to `path` itself, so that nothing else can lie there."""
+    try:
+        parts = Path(os.path.realpath(path)).relative_to(os.path.realpath(out)).parts
+    except ValueError:
+        return False
+    return not parts or parts[0] in (LINES, TABLE, JUNIT, RUN, _PENDING, LOCK, *PLACES)
+
+
+def _is_ours(name: str) -> bool:
     """Whether a listed name is one that a run writes: a list from elsewhere must not remove files elsewhere."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and parts[0] in PLACES and ".." not in parts
-
-
-def _json(value: Any, indent: int | None = None) -> bytes:
-    """JSON and a newline. Names that are no UTF-8 keep their bytes as escaped surrogates."""
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent).encode() + b"\n"
-    except UnicodeEncodeError:
-        return json.dumps(value, ensure_ascii=True, allow_nan=False, indent=indent).encode() + b"\n"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: start over with --force in another folder") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of a results.jsonl, up to the first line that is not whole."""
-    return (record for record, _ in _read_sized(path))
-
-
-def _read_sized(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """The same, each with the bytes of its line."""
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError:  # a torn write that a later newline closed
-                return
-            yield record, len(line)
+    return name == JUNIT or (bool(parts) and parts[0] in PLACES and ".." not in parts)
 
 
 def _table(records: Iterable[dict[str, Any]]) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from adcli.tasks.evaluate import Evaluated
     from adcli.tasks.fit import Fitted
-    from adcli.tasks.score import Scored
+    from adcli.tasks.totals import Scored
 
 _APART = {
     "image_auroc": "image AUROC",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,45 +20,36 @@ from adcli.images import digest_image, read_image
 from adcli.model import Calibration, Model
 from adcli.parallel import cores, stream
 from adcli.parts import Grouping
+from adcli.report.junit import write_junit
 from adcli.report.overlays import LONGEST_JPEG, encode_jpeg
-from adcli.report.results import ResultsFolder, picture_names, picture_stems
+from adcli.report.results import JUNIT, ResultsFolder, is_taken, picture_names, picture_stems
 from adcli.store import Stored, load
 from adcli.tasks.mapping import Machine, Mapped, Mapper
 from adcli.tasks.pictures import overlay
+from adcli.tasks.totals import Scored, add_part, run_record, total
 from adcli.types import Progress, Verdict, no_progress
 from adcli.verdicts import Judgement, judge
-from adcli.versions import library_versions
+
+if TYPE_CHECKING:
+    from adcli.report.database import Database
 
 PICTURES = ("ng", "all", "none")
 FAIL_ON = (None, "ng", "check")
-NG_EXIT, CHECK_EXIT = 3, 4
-# A part with an image that nobody could read is not checked, and NG it is only by what was seen.
-_BAD_TO_WORST = (Verdict.OK, Verdict.CHECK, Verdict.ERROR, Verdict.NG)
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Which pictures to write: `ng` is NG and CHECK."""
+    """What to write beside the results: of pictures, `ng` is NG and CHECK."""
 
     masks: str = "ng"
     overlays: str = "ng"
     maps: bool = False
+    junit: bool = False
+    sqlite: Path | str | None = None  # a database that takes the results of many runs
 
-
-@dataclass(frozen=True)
-class Scored:
-    """The totals of a run."""
-
-    out: Path
-    images: int
-    counts: dict[str, int]  # by verdict
-    unreadable: list[tuple[str, str]]  # the first of them: path as given, reason
-    notes: list[str]
-    seconds: float
-    model_sha256: str
-    exit_code: int
-    already_finished: bool
-    parts: dict[str, int] | None = None  # by verdict, where several images show one part
+    def in_folder(self) -> dict[str, object]:
+        """Those that are files of the output folder."""
+        return {name: value for name, value in asdict(self).items() if name != "sqlite"}
 
 
 def score(
@@ -79,7 +70,8 @@ def score(
     Raises:
         ModelFileError: the model is damaged, has no threshold, or was made with other weights than those given.
         UsageError: `out` holds an unfinished run, and neither `resume` nor `force` is given.
-        EnvironmentFault: a device is missing, or the disk is full; what was scored so far is kept.
+        EnvironmentFault: a device is missing, the disk is full, or the database cannot be written; what was scored so
+            far is kept.
         Busy: another run writes into `out`.
     """
     outputs, machine = outputs or Outputs(), machine or Machine()
@@ -103,11 +95,16 @@ def score(
     mapper = Mapper(stored.model, machine)  # before the folder: a device that is not there must not cost its results
     configuration = {
         "model": stored.sha256,
-        "outputs": asdict(outputs),
+        "outputs": outputs.in_folder(),
         "engine": mapper.engine,
         "precision": mapper.precision,
+        "sqlite": outputs.sqlite is not None,  # which one may change: a resumed run goes whole into the one it is given
     }
-    with ResultsFolder(out, configuration, inputs, resume=resume, force=force) as folder:
+    further = [JUNIT] if outputs.junit else []
+    with (
+        _database(outputs.sqlite, out) as database,
+        ResultsFolder(out, configuration, inputs, resume=resume, force=force, further=further) as folder,
+    ):
         if folder.finished:
             return _finished(folder, stored, fail_on)
         known = [by_name.get(given) or FoundImage(Path(given), given, PurePosixPath(stem)) for given, stem in inputs]
@@ -119,17 +116,27 @@ def score(
         finish = partial(_finish, model=stored.model, calibration=calibration, outputs=outputs)
         parts_seen: dict[str, Verdict] = {}
         for record in folder.done():
-            _add_part(parts_seen, record)
+            add_part(parts_seen, record)
+        if database is not None:
+            database.begin(folder.lines, folder.key, _about(stored, calibration, out, len(known)))
         progress("scoring", done, len(known))
         for number, (record, pictures) in enumerate(mapper.stream(jobs, finish), done + 1):
             folder.add(record, pictures)
-            _add_part(parts_seen, record)
+            if database is not None:
+                database.follow()
+            add_part(parts_seen, record)
             if record["verdict"] == Verdict.ERROR.value:
                 unreadable.append((record["image"], record["reason"]))
             progress("scoring", number, len(known))
         seconds = time.perf_counter() - began
-        scored = _totals(folder, unreadable, mapper.notes, seconds, stored, fail_on, parts_seen)
-        folder.finish(_run_record(stored, calibration, outputs, mapper, scored, started))
+        scored = total(folder, unreadable, mapper.notes, seconds, stored, fail_on, parts_seen)
+        folder.flush()
+        if database is not None:
+            database.finish()
+        if outputs.junit:
+            write_junit(out / JUNIT, folder.lines, model_path.stem or "adcli", _properties(stored, calibration))
+        sqlite = None if outputs.sqlite is None else str(outputs.sqlite)
+        folder.finish(run_record(stored, calibration, outputs.in_folder(), sqlite, mapper, scored, started))
     return scored
 
 
@@ -147,6 +154,44 @@ def check_weights(model: Model, path: Path) -> None:
         raise ModelFileError(
             f"the model was made with other weights than {path}: leave --weights out, the model carries its own"
         )
+
+
+@contextlib.contextmanager
+def _database(path: Path | str | None, out: Path) -> Iterator[Database | None]:
+    """The database, open before the folder is touched: one that cannot be written must not cost its results."""
+    if path is None:
+        yield None
+        return
+    from adcli.report.database import Database  # here, as not every Python has sqlite3
+
+    path = Path(path)
+    if is_taken(out, path):
+        raise UsageError(f"--sqlite {path} is a name that score writes to itself: give the database another")
+    with Database(path) as database:
+        yield database
+
+
+def _about(stored: Stored, calibration: Calibration, out: Path, images: int) -> dict[str, object]:
+    """The run, for the database."""
+    return {
+        "model_sha256": stored.sha256,
+        "detector_digest": stored.detector_digest,
+        "rule": calibration.rule,
+        "out": str(out.absolute()),
+        "host": socket.gethostname(),
+        "images": images,
+    }
+
+
+def _properties(stored: Stored, calibration: Calibration) -> dict[str, object]:
+    """What the JUnit report says of the model."""
+    return {
+        "model": stored.sha256,
+        "detector_digest": stored.detector_digest,
+        "threshold": calibration.threshold,
+        "check_threshold": calibration.check_threshold,
+        "rule": calibration.rule,
+    }
 
 
 @dataclass(frozen=True)
@@ -259,75 +304,6 @@ def _finished(folder: ResultsFolder, stored: Stored, fail_on: str | None) -> Sco
     parts: dict[str, Verdict] = {}
     for record in folder.done():
         folder.counts[record["verdict"]] += 1
-        _add_part(parts, record)
+        add_part(parts, record)
     unreadable = [(record["image"], record["reason"]) for record in folder.done() if record["verdict"] == "ERROR"]
-    return replace(_totals(folder, unreadable, [], 0.0, stored, fail_on, parts), already_finished=True)
-
-
-def _totals(
-    folder: ResultsFolder,
-    unreadable: list[tuple[str, str]],
-    notes: list[str],
-    seconds: float,
-    stored: Stored,
-    fail_on: str | None,
-    parts: dict[str, Verdict],
-) -> Scored:
-    counts = {verdict.value: folder.counts[verdict.value] for verdict in Verdict}
-    if counts["ERROR"]:
-        exit_code = UnreadableImage.exit_code
-    elif fail_on and counts["NG"]:
-        exit_code = NG_EXIT
-    else:
-        exit_code = CHECK_EXIT if fail_on == "check" and counts["CHECK"] else 0
-    of_parts = None
-    if stored.model.group_by is not None:
-        of_parts = {verdict.value: sum(one is verdict for one in parts.values()) for verdict in Verdict}
-    return Scored(
-        folder.out, sum(counts.values()), counts, unreadable, notes, seconds, stored.sha256, exit_code, False, of_parts
-    )
-
-
-def _add_part(parts: dict[str, Verdict], record: dict[str, Any]) -> None:
-    """A part's verdict is that of the worst of its images."""
-    part = record["part"]
-    if part is not None:
-        both = (Verdict(record["verdict"]), parts.get(part, Verdict.OK))
-        parts[part] = max(both, key=_BAD_TO_WORST.index)
-
-
-def _run_record(
-    stored: Stored, calibration: Calibration, outputs: Outputs, mapper: Mapper, scored: Scored, started: float
-) -> dict[str, Any]:
-    spec = stored.model.spec
-    return {
-        "model": stored.sha256,
-        "detector_digest": stored.detector_digest,
-        "method": spec.method,
-        "backbone": spec.backbone,
-        "engine": mapper.engine,
-        "precision": mapper.precision,
-        "stored_precision": calibration.precision,
-        "rule": calibration.rule,
-        "threshold": calibration.threshold,
-        "check_threshold": calibration.check_threshold,
-        "min_area": str(stored.model.sizes[0].area),
-        "sizes": [str(size) for size in stored.model.sizes],
-        "group_by": stored.model.group_by,
-        "pixel_pitch_mm": stored.model.pixel_pitch,
-        "outputs": asdict(outputs),
-        "images": scored.images,
-        "counts": scored.counts,
-        "parts": scored.parts,
-        "exit_code": scored.exit_code,
-        "notes": scored.notes,
-        "versions": library_versions(),
-        "host": {
-            "name": socket.gethostname(),
-            "system": platform.platform(),
-            "cores": cores(),
-            "device": mapper.device,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(scored.seconds, 3),
-        },
-    }
+    return replace(total(folder, unreadable, [], 0.0, stored, fail_on, parts), already_finished=True)

@@ -120,7 +120,7 @@ def interrupted(many: Path, model: Path, adcli: Adcli, tmp_path: Path) -> Path:
     names = [[record["image"], str(Path(record["image"]).relative_to(many).with_suffix(""))] for record in records(out)]
     run = json.loads((out / RUN).read_bytes())
     begun = {"model": run["model"], "outputs": run["outputs"], "precision": run["precision"]}
-    (out / ".adcli-run.json").write_text(json.dumps({"configuration": begun, "inputs": names}))
+    (out / ".adcli-run.json").write_text(json.dumps({"key": "k", "configuration": begun, "inputs": names}))
     (out / "results.jsonl").write_bytes(b"".join((out / "results.jsonl").read_bytes().splitlines(True)[:40]))
     for name in (RUN, "results.csv"):
         (out / name).unlink()
