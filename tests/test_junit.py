@@ -114,10 +114,13 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     for count in (200, 20_000):
         lines = (line(f"parts/{n}.png", "NG", regions=[region(n)] * 9) for n in range(count))
         (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-        tracemalloc.start()
-        write_junit(tmp_path / "junit.xml", tmp_path / "results.jsonl", "lid", {})
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        again = []
+        for _ in range(3):  # threads of other tests may end meanwhile
+            tracemalloc.start()
+            write_junit(tmp_path / "junit.xml", tmp_path / "results.jsonl", "lid", {})
+            again.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        peaks.append(min(again))
     assert len(suite(tmp_path).findall("testcase")) == 20_000
     assert peaks[1] < peaks[0] + 100_000 < (tmp_path / "junit.xml").stat().st_size / 10
 

@@ -10,6 +10,7 @@ from adcli import __version__
 from adcli.cli import info, weights
 from adcli.cli.advise import advise
 from adcli.cli.calibrate import calibrate
+from adcli.cli.compare import compare
 from adcli.cli.escapes import escapes
 from adcli.cli.evaluate import evaluate
 from adcli.cli.exits import Verbs
@@ -25,6 +26,7 @@ app.command("calibrate", short_help="Set the threshold on other good images.")(c
 app.command("score", short_help="Write verdicts, masks and overlays.")(score)
 app.command("eval", short_help="Print metric tables.")(evaluate)
 app.command("verify", short_help="Check limit samples before a shift.")(verify)
+app.command("compare", short_help="Tell what changed between two results.")(compare)
 app.command("advise", short_help="Tell how many images a promise takes.")(advise)
 app.command("escapes", short_help="Count the defects that get past.")(escapes)
 app.command("info", short_help="Tell what a model file knows.")(info.info)

@@ -30,7 +30,7 @@ JUNIT = "junit.xml"
 RUN = "run.json"
 _LONGEST_STEM = 240  # bytes
 PLACES = ("masks", "overlays", "maps")
-_PENDING = ".adcli-run.json"
+PENDING = ".adcli-run.json"
 LOCK = ".adcli.lock"
 _GROUP = 16  # images whose files go to the disk together
 
@@ -164,10 +164,10 @@ class ResultsFolder:
             write_whole(self.lines, b"")
         write_whole(self.out / TABLE, _table(read_lines(self.lines)))
         write_whole(self.out / RUN, encode_json(record | {"files": self._files + self._further}, indent=2))
-        self._remove([_PENDING])
+        self._remove([PENDING])
 
     def _begin(self) -> None:
-        pending, over = self.out / _PENDING, self.out / RUN
+        pending, over = self.out / PENDING, self.out / RUN
         if pending.exists():
             if self._resume:
                 begun = read_json(pending)
@@ -227,8 +227,8 @@ class ResultsFolder:
         are pictures that are gone taken for done.
         """
         listed: list[str] = []
-        if (self.out / _PENDING).exists():
-            begun = read_json(self.out / _PENDING)
+        if (self.out / PENDING).exists():
+            begun = read_json(self.out / PENDING)
             listed = self._pictures(begun.get("inputs", [])) + begun.get("further", [])
         elif (self.out / RUN).exists():
             listed = read_json(self.out / RUN).get("files", [])
@@ -283,7 +283,7 @@ def is_taken(out: Path, path: Path) -> bool:
         parts = Path(os.path.realpath(path)).relative_to(os.path.realpath(out)).parts
     except ValueError:
         return False
-    return not parts or parts[0] in (LINES, TABLE, JUNIT, RUN, _PENDING, LOCK, *PLACES)
+    return not parts or parts[0] in (LINES, TABLE, JUNIT, RUN, PENDING, LOCK, *PLACES)
 
 
 def _is_ours(name: str) -> bool:

@@ -38,6 +38,7 @@ _AT_THRESHOLD = {
 }
 _VERDICTS = ("OK", "CHECK", "NG", "ERROR")
 _ORACLES = {"image_f1max": "image F1max", "pixel_f1max": "pixel F1max"}
+METRIC_NAMES = _APART | _AT_THRESHOLD | _ORACLES
 _WITH_INTERVAL = ("image_auroc", "tnr", "tpr")
 
 
