@@ -149,9 +149,9 @@ def _tables(told: Escapes) -> list[Any]:
             if row["group"] == told.rows[-1]["group"]
         ]
         parts.append(_table("Defects found, by size", columns, rows))
-        unit = "px" if told.curves[-1]["a50_mm2"] is None else "mm2"
+        unit = "mm2" if any(row["sure_from_mm2"] is not None for row in told.curves) else "px"
         areas = ("a50", "a90", "a90_95", "sure_from")
-        columns = ["group", "defects", "found", "50 %", "90 %", "90 % with 95 % confidence", "without a curve"]
+        columns = ["group", "defects", "found", "50 %", "90 %", "90 % with 95 % confidence", "the same, by counting"]
         rows = [
             [row["group"], row["n"], row["found"], *(number(row[f"{key}_{unit}"], 3) for key in areas)]
             for row in told.curves

@@ -78,7 +78,7 @@ def verify(
 def _table(verified: Verified) -> Table:
     from adcli.report.tables import number, rows_table
 
-    columns = ["image", "expected", "verdict", "score", "threshold", ""]
+    columns = ["image", "expected", "verdict", "score", "threshold", "result"]
     cells = [
         [
             row.sample.given,
@@ -94,7 +94,7 @@ def _table(verified: Verified) -> Table:
         columns.insert(4, "check above")
         for row in cells:
             row.insert(4, number(verified.calibration.check_threshold, 6))
-    return rows_table(f"Samples of {verified.samples}", columns, cells)
+    return rows_table(f"Samples of {verified.samples}, missed ones first", columns, cells)
 
 
 def _summary(verified: Verified) -> str:

@@ -198,6 +198,6 @@ def _of_sizes(curves: list[dict[str, Any]]) -> list[str]:
         if row["a90_95_px"] > row["largest_px"]:
             said.setdefault("a90/95 is above the largest defect given: extrapolated", []).append(row["group"])
         if not math.isnan(row["sure_from_px"]):
-            reason = "the area without a curve is chosen by looking, so it flatters, and true of this mix of sizes only"
+            reason = "the area by counting is chosen by looking, so it flatters, and is true of this mix of sizes only"
             said.setdefault(reason, []).append(row["group"])
     return [f"{', '.join(groups)}: {reason}" for reason, groups in said.items()]
