@@ -27,6 +27,9 @@ def score(
     sqlite: Annotated[
         Path | None, o.option("--sqlite", metavar="FILE", help="SQLite database that the results are added to.")
     ] = None,
+    html: Annotated[
+        bool, o.option("--html", help="Write report.html, the run on one page that opens anywhere.")
+    ] = False,
     fail_on: Annotated[
         str | None, o.option("--fail-on", help="ng: end with 3 if any image is NG; check: also with 4 for CHECK.")
     ] = None,
@@ -50,6 +53,7 @@ def score(
     find /line/today -name '*.png' | adcli score - --out ./results
     adcli score ./incoming --out ./results --resume
     adcli score ./incoming --out ./results --junit --sqlite line-3.db
+    adcli score ./incoming --out ./results --html
     """
     from adcli.finding import find_images
     from adcli.report.tables import score_json, score_table
@@ -64,7 +68,7 @@ def score(
             found,
             model,
             out,
-            outputs=Outputs(masks, overlays, maps, junit, sqlite),
+            outputs=Outputs(masks, overlays, maps, junit, sqlite, html),
             machine=Machine(device, engine, precision, batch_size, workers),
             weights=weights,
             fail_on=fail_on,

@@ -21,6 +21,8 @@ _STEPS = 128  # colours from 0 to the threshold, and as many from there to 2
 # Scale value, red, green, blue, opacity; linear in between. The jump at 1 is the threshold; below 0.3 all is bare.
 _BELOW = ((0.3, 20, 40, 150, 0.0), (0.65, 20, 90, 230, 0.28), (1.0, 60, 175, 255, 0.5))
 _ABOVE = ((1.0, 255, 80, 0, 0.62), (1.5, 255, 150, 0, 0.66), (2.0, 255, 235, 40, 0.7))
+# The map by itself, without an image below: the same colours, opaque, and dark where the overlay is bare.
+_MAP_BELOW = ((0.0, 14, 16, 28), (0.3, 20, 34, 92), (0.65, 20, 90, 230), (1.0, 60, 175, 255))
 _COLOUR_KEPT = 0.4  # of the image's own colour
 _DIMMED = 0.35  # what is left of the brightness outside the region of interest
 _NARROWEST = 360  # pixels across which the legend can be read
@@ -73,6 +75,45 @@ def draw_overlay(
     return picture
 
 
+def draw_views(
+    pixels: np.ndarray,
+    score_map: np.ndarray,
+    *,
+    low: float,
+    threshold: float,
+    regions_mask: np.ndarray,
+    longest: int,
+    white_level: int | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The image, the image under its map, and the map: three pictures of one size, (H', W', 3) uint8 BGR.
+
+    They have neither title nor legend, so that one lies exactly on the other; the arguments are those of
+    `draw_overlay`. The longer side has at most `longest` pixels; a small image is enlarged by a whole number.
+    """
+    outside = score_map == -np.inf
+    shown = np.where(outside, np.float32(low), score_map)
+    picture, shown = (_fitted(array, longest) for array in (_eight_bits(pixels, white_level), shown))
+    # Any pixel of a region keeps its place in the smaller mask: a thin region is outlined, too.
+    mask, outside = (_fitted(array.astype(np.uint8) * 255, longest) > 0 for array in (regions_mask, outside))
+    levels = _levels(shown, low, threshold)
+    image = cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR if picture.ndim == 2 else cv2.COLOR_RGB2BGR)
+    painted, map_alone = _paint(_muted(picture), levels), cv2.applyColorMap(levels, _map_colours())
+    for drawn in (painted, map_alone):
+        cv2.copyTo(cv2.convertScaleAbs(drawn, alpha=_DIMMED), outside.view(np.uint8), drawn)
+        _outline(drawn, mask)
+    return image, painted, map_alone
+
+
+def _fitted(array: np.ndarray, longest: int) -> np.ndarray:
+    """Averaged down to `longest` pixels a side, or each pixel repeated up to half of that."""
+    most = max(array.shape[:2])
+    if most > longest:
+        size = [max(1, round(side * longest / most)) for side in array.shape[1::-1]]
+        return cv2.resize(array, size, interpolation=cv2.INTER_AREA)
+    times = math.ceil(longest / 2 / most)
+    return array.repeat(times, 0).repeat(times, 1)
+
+
 def encode_jpeg(picture: np.ndarray, quality: int = 90) -> bytes:
     """The file's bytes of a picture, (H, W, 3) uint8 BGR."""
     if max(picture.shape) > LONGEST_JPEG:
@@ -107,6 +148,15 @@ def _colours() -> tuple[np.ndarray, np.ndarray]:
     opacity = table[..., 3:]
     left = (255 * (1 - opacity)).repeat(3, axis=2)
     return (table[..., :3] * opacity).round().astype(np.uint8), left.round().astype(np.uint8)
+
+
+@functools.cache
+def _map_colours() -> np.ndarray:
+    """The opaque colour of every colour number, (256, 1, 3) uint8 BGR."""
+    scale = (np.arange(2 * _STEPS) + 0.5) / _STEPS
+    halves = ((scale[:_STEPS], _MAP_BELOW), (scale[_STEPS:], _ABOVE))
+    rows = [[np.interp(part, *np.array(anchors).T[[0, c]]) for c in (3, 2, 1)] for part, anchors in halves]
+    return np.hstack(rows).T[:, None].round().astype(np.uint8)
 
 
 def _paint(picture: np.ndarray, levels: np.ndarray) -> np.ndarray:

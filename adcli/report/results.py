@@ -14,7 +14,7 @@ import io
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -28,6 +28,7 @@ LINES = "results.jsonl"
 TABLE = "results.csv"
 JUNIT = "junit.xml"
 RUN = "run.json"
+PAGE = "report.html"
 _LONGEST_STEM = 240  # bytes
 PLACES = ("masks", "overlays", "maps")
 PENDING = ".adcli-run.json"
@@ -157,6 +158,11 @@ class ResultsFolder:
                 file.flush()
                 os.fsync(file.fileno())
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """All records so far, in input order, read from the disk one at a time."""
+        self.flush()
+        return read_lines(self.lines)
+
     def finish(self, record: dict[str, Any]) -> None:
         """Writes results.csv and run.json, with the list of all pictures: the run is over."""
         self.flush()
@@ -172,7 +178,7 @@ class ResultsFolder:
             if self._resume:
                 begun = read_json(pending)
                 self._check_same(begun)
-                self.key = begun["key"]
+                self.key = begun.get("key", self.key)
                 self._resumed = True
                 return
             if not self._force:
@@ -283,13 +289,13 @@ def is_taken(out: Path, path: Path) -> bool:
         parts = Path(os.path.realpath(path)).relative_to(os.path.realpath(out)).parts
     except ValueError:
         return False
-    return not parts or parts[0] in (LINES, TABLE, JUNIT, RUN, PENDING, LOCK, *PLACES)
+    return not parts or parts[0] in (LINES, TABLE, JUNIT, PAGE, RUN, PENDING, LOCK, *PLACES)
 
 
 def _is_ours(name: str) -> bool:
     """Whether a listed name is one that a run writes: a list from elsewhere must not remove files elsewhere."""
     parts = PurePosixPath(name).parts
-    return name == JUNIT or (bool(parts) and parts[0] in PLACES and ".." not in parts)
+    return name in (JUNIT, PAGE) or (bool(parts) and parts[0] in PLACES and ".." not in parts)
 
 
 def _table(records: Iterable[dict[str, Any]]) -> bytes:

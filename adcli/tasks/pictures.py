@@ -12,7 +12,7 @@ from adcli.errors import EnvironmentFault, UnreadableImage
 from adcli.files import write_whole
 from adcli.finding import OWN_MARK, OWN_PICTURES, is_own_picture
 from adcli.model import Calibration, Model
-from adcli.report.overlays import draw_overlay
+from adcli.report.overlays import draw_overlay, draw_views
 from adcli.report.pictures import DrawnThreshold, calibration_picture
 from adcli.report.sheets import Tile, contact_sheet
 from adcli.sizes import MinSize
@@ -50,11 +50,33 @@ def write_pictures(pictures: dict[str, bytes], model: Path) -> list[str]:
     return notes
 
 
-def overlay(model: Model, calibration: Calibration, mapped: Mapped, judgement: Judgement) -> np.ndarray:
-    """One image with its map and the regions that decided, (H', W', 3) uint8 BGR."""
+def colour_scale(model: Model, calibration: Calibration) -> tuple[float, float, str]:
+    """The scores at 0 and 1 of an overlay's colours, and what the first is."""
     # Of several sizes the lowest threshold: what lies above it may count, what lies below cannot.
     threshold = float(map_thresholds(model, calibration.threshold).min())
     low, low_name = calibration.overlay_low(threshold)
+    return low, threshold, low_name
+
+
+def views(
+    model: Model, calibration: Calibration, mapped: Mapped, judgement: Judgement, longest: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The image, its overlay and its map, of one size and without lettering, (H', W', 3) uint8 BGR each."""
+    low, threshold, _ = colour_scale(model, calibration)
+    return draw_views(
+        mapped.image.pixels,
+        mapped.score_map,
+        low=low,
+        threshold=threshold,
+        regions_mask=judgement.mask,
+        longest=longest,
+        white_level=model.spec.white_level,
+    )
+
+
+def overlay(model: Model, calibration: Calibration, mapped: Mapped, judgement: Judgement) -> np.ndarray:
+    """One image with its map and the regions that decided, (H', W', 3) uint8 BGR."""
+    low, threshold, low_name = colour_scale(model, calibration)
     said = "" if judgement.score is None else f"  {judgement.score:.4g}"
     return draw_overlay(
         mapped.image.pixels,

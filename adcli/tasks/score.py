@@ -22,9 +22,10 @@ from adcli.parallel import cores, stream
 from adcli.parts import Grouping
 from adcli.report.junit import write_junit
 from adcli.report.overlays import LONGEST_JPEG, encode_jpeg
-from adcli.report.results import JUNIT, ResultsFolder, is_taken, picture_names, picture_stems
+from adcli.report.results import JUNIT, PAGE, ResultsFolder, is_taken, picture_names, picture_stems
 from adcli.store import Stored, load
 from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.page import write_run_page
 from adcli.tasks.pictures import overlay
 from adcli.tasks.totals import Scored, add_part, run_record, total
 from adcli.types import Progress, Verdict, no_progress
@@ -46,6 +47,7 @@ class Outputs:
     maps: bool = False
     junit: bool = False
     sqlite: Path | str | None = None  # a database that takes the results of many runs
+    html: bool = False  # report.html, the run on one page
 
     def in_folder(self) -> dict[str, object]:
         """Those that are files of the output folder."""
@@ -100,7 +102,7 @@ def score(
         "precision": mapper.precision,
         "sqlite": outputs.sqlite is not None,  # which one may change: a resumed run goes whole into the one it is given
     }
-    further = [JUNIT] if outputs.junit else []
+    further = [name for name, wanted in ((JUNIT, outputs.junit), (PAGE, outputs.html)) if wanted]
     with (
         _database(outputs.sqlite, out) as database,
         ResultsFolder(out, configuration, inputs, resume=resume, force=force, further=further) as folder,
@@ -136,7 +138,10 @@ def score(
         if outputs.junit:
             write_junit(out / JUNIT, folder.lines, model_path.stem or "adcli", _properties(stored, calibration))
         sqlite = None if outputs.sqlite is None else str(outputs.sqlite)
-        folder.finish(run_record(stored, calibration, outputs.in_folder(), sqlite, mapper, scored, started))
+        run = run_record(stored, calibration, outputs.in_folder(), sqlite, mapper, scored, started)
+        if outputs.html:
+            write_run_page(folder, known, stored.model, mapper, run, progress)
+        folder.finish(run)
     return scored
 
 
