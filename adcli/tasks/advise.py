@@ -19,11 +19,11 @@ from decimal import ROUND_FLOOR
 from fractions import Fraction
 
 from adcli.errors import UsageError
+from adcli.tasks.holdout import LEAST_HELD_OUT, LEAST_LEARNT
 from adcli.thresholds import at_most, images_needed, percent_rounded
 
 RATES = (0.05, 0.02, 0.01, 0.005, 0.001)  # of the table that is given when nothing is asked
 ALLOWED = (0, 1, 2, 3, 5, 10)  # held-out good images above the threshold, or bad images missed
-LEAST_HELD_OUT = 5  # as `fit` holds out
 LEAST_RATE = 1e-6  # takes three million images and more
 MOST_IMAGES = 10**7
 _SURE = 0.95  # that a total leaves enough held out
@@ -92,6 +92,12 @@ def advise(
     for count, name in ((good, "good"), (bad, "bad")):
         if count is not None and not 1 <= count <= MOST_IMAGES:
             raise UsageError(f"The number of {name} images must be from 1 to {MOST_IMAGES}, not {count}.")
+    least = LEAST_HELD_OUT + LEAST_LEARNT
+    if good is not None and good < least and holdout < 1:
+        raise UsageError(
+            f"adcli fit holds out of no fewer than {least} good images, not of {good}: for images that all go to "
+            "calibrate add --holdout 1"
+        )
     asks = _Asks(confidence, holdout)
     wishes = [("good", max_false_reject), ("bad", max_escape)]
     given = [("good", None if good is None else asks.held_out(good)), ("bad", bad)]

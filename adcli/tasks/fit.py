@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from adcli.sizes import AskedSize, MinArea, MinSize
 from adcli.store import save
 from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model
 from adcli.tasks.evidence import learn_scales_from
+from adcli.tasks.holdout import LEAST_HELD_OUT, LEAST_LEARNT, split, split_parts
 from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory
 from adcli.tasks.pictures import write_pictures
 from adcli.thresholds.estimators import Rule, check, check_enough
@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from adcli.engines.torch import TorchEngine
 
 SIGMA = 4.0  # of the map's smoothing, input pixels: PaDiM section 4.2, PatchCore section 4.2
-LEAST_HELD_OUT = 5
 _LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
-_LEAST_LEARNT = 2
 _FIT_BATCH = 16
 _SCALED_BY = 100  # images learnt from that bring several sizes to one scale, each left out; enough for a median
 
@@ -235,50 +233,6 @@ def _divide(
     return learn, held_out
 
 
-def split(
-    digests: list[tuple[FoundImage, str]], share: float
-) -> tuple[list[tuple[FoundImage, str]], list[tuple[FoundImage, str]]]:
-    """Images to learn from and images to hold out, by content: an image is held out when its sha256, as a fraction of
-    2^256, is below `share`; adding files then moves none of the others. Where that holds fewer than five out, it is the
-    five lowest.
-
-    Raises:
-        UsageError: when fewer than two would be left to learn from.
-    """
-    held = _held(sorted({digest for _, digest in digests}), share, "different good images")
-    return [pair for pair in digests if pair[1] not in held], [pair for pair in digests if pair[1] in held]
-
-
-def split_parts(
-    digests: list[tuple[FoundImage, str]], parts: dict[FoundImage, str], share: float
-) -> tuple[list[tuple[FoundImage, str]], list[tuple[FoundImage, str]]]:
-    """The same for whole parts, by the sha256 of their names: another image of a part goes where the part is.
-
-    A copy of an image that is learnt from is not held out.
-    """
-    names = {hashlib.sha256(part.encode(errors="surrogateescape")).hexdigest(): part for part in parts.values()}
-    held = {names[digest] for digest in _held(sorted(names), share, "parts")}
-    learn = [pair for pair in digests if parts[pair[0]] not in held]
-    learnt = {digest for _, digest in learn}
-    return learn, [pair for pair in digests if parts[pair[0]] in held and pair[1] not in learnt]
-
-
-def _held(ranked: list[str], share: float, what: str) -> set[str]:
-    """Those of the ascending digests that are held out."""
-    if share == 0:
-        if len(ranked) < _LEAST_LEARNT:
-            raise UsageError(f"{len(ranked)} {what} are too few to learn from: give at least {_LEAST_LEARNT}")
-        return set()
-    held = {digest for digest in ranked if int(digest, 16) / 2**256 < share} | set(ranked[:LEAST_HELD_OUT])
-    if len(ranked) - len(held) < _LEAST_LEARNT:
-        raise UsageError(
-            f"{len(ranked)} {what} are too few to hold out {len(held)} and learn from the rest: give at least "
-            f"{LEAST_HELD_OUT + _LEAST_LEARNT}, calibrate on each in turn with --leave-one-out, or learn from all with "
-            "--holdout 0 and calibrate on others later"
-        )
-    return held
-
-
 class ImageFeatures:
     """Features of images on disk, batch by batch; each iteration reads them anew, so memory stays flat."""
 
@@ -314,7 +268,7 @@ class ImageFeatures:
                 yield features
             self._progress("learning from images", done, self.n_images)
         readable = self.n_images - len(self.unreadable)
-        if readable < _LEAST_LEARNT:  # no detector has to know what an undecodable image is
+        if readable < LEAST_LEARNT:  # no detector has to know what an undecodable image is
             raise UsageError(
                 f"{readable} of the {self.n_images} images to learn from can be read; the first that cannot: "
                 f"{self.unreadable[0][1]}"

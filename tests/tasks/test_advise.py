@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from adcli.errors import UsageError
-from adcli.tasks import fit
-from adcli.tasks.advise import ALLOWED, LEAST_HELD_OUT, RATES, advise, at_most, most_allowed, rate_bound
+from adcli.tasks.advise import ALLOWED, RATES, advise, at_most, most_allowed, rate_bound
+from adcli.tasks.holdout import LEAST_HELD_OUT
 from tests.conftest import ROOT, Adcli
 
 # Held-out images for 95 % confidence with 0, 1, 2, 3, 5 and 10 exceedances, then those for the next image on average.
@@ -112,7 +112,7 @@ def test_of_all_good_images_only_the_held_out_ones_promise(adcli: Adcli) -> None
     assert told["promised"][0]["rate"] == pytest.approx(1 - 0.05 ** (1 / 60))
     assert document(adcli, "--good-images", 300, "--holdout", 1)["held_out"] == 300
     assert document(adcli, "--good-images", 100, "--holdout", 0.29)["held_out"] == 29  # 0.29 * 100 < 29 in floats
-    assert document(adcli, "--good-images", 12)["held_out"] == LEAST_HELD_OUT == fit.LEAST_HELD_OUT
+    assert document(adcli, "--good-images", 12)["held_out"] == LEAST_HELD_OUT
 
 
 def test_totals_hold_out_enough_on_average_and_the_safe_one_19_times_in_20() -> None:
@@ -225,3 +225,10 @@ def test_advice_comes_without_the_libraries_for_images() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == "set()"
     assert "held out" in done.stdout
+
+
+def test_fewer_good_images_than_fit_takes_are_refused_unless_all_calibrate(adcli: Adcli) -> None:
+    told = adcli("advise", "--good-images", 6)
+    assert told.code == 2 and "--holdout 1" in told.sentence
+    assert document(adcli, "--good-images", 6, "--holdout", 1)["held_out"] == 6
+    assert document(adcli, "--good-images", 7)["held_out"] == 5

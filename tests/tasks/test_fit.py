@@ -15,7 +15,7 @@ from adcli.errors import UsageError
 from adcli.finding import find_images
 from adcli.images import digest_image
 from adcli.store import load
-from adcli.tasks.fit import split
+from adcli.tasks.holdout import split
 from tests.conftest import QUICK, Adcli, undecodable_png
 from tests.tasks.folders import picture, records
 
