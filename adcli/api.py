@@ -1,4 +1,4 @@
-"""The four verbs for Python, with the command line's words and defaults.
+"""The verbs for Python, with the command line's words and defaults.
 
 Each returns what its task returns: plain frozen dataclasses. None prints; pass `progress` to watch.
 """
@@ -17,15 +17,21 @@ from adcli.store import Stored
 from adcli.store import load as load_file
 from adcli.store import save as save_file
 from adcli.tasks import calibrate as calibrate_task
+from adcli.tasks import compare as compare_task
+from adcli.tasks import escapes as escapes_task
 from adcli.tasks import evaluate as evaluate_task
 from adcli.tasks import fit as fit_task
 from adcli.tasks import score as score_task
+from adcli.tasks import verify as verify_task
 from adcli.tasks.calibrate import Calibrated
+from adcli.tasks.compare import Compared, Gates
+from adcli.tasks.escapes import Escapes
 from adcli.tasks.evaluate import Evaluated
 from adcli.tasks.fit import Fitted, Recipe
 from adcli.tasks.mapping import Machine
 from adcli.tasks.score import Outputs
 from adcli.tasks.totals import Scored
+from adcli.tasks.verify import Verified
 from adcli.thresholds.estimators import Rule
 from adcli.types import Progress, no_progress
 
@@ -153,6 +159,27 @@ def evaluate(
     return evaluate_task.evaluate(
         layouts.read_dataset(root), Path(model), category=root.resolve().name, machine=machine, progress=progress
     )
+
+
+def escapes(
+    dataset: AnyPath, model: AnyPath = "model.h5", *, machine: Machine | None = None, progress: Progress = no_progress
+) -> Escapes:
+    """What gets past the threshold, of the defective images of a folder in the MVTec AD layout."""
+    return escapes_task.escapes(layouts.read_dataset(Path(dataset)), Path(model), machine=machine, progress=progress)
+
+
+def verify(
+    samples: AnyPath, model: AnyPath = "model.h5", *, machine: Machine | None = None, progress: Progress = no_progress
+) -> Verified:
+    """Limit samples against the model's verdicts. `adcli.tasks.verify.record` appends the result to a log."""
+    return verify_task.verify(Path(samples), Path(model), machine=machine, progress=progress)
+
+
+def compare(
+    a: AnyPath, b: AnyPath, gates: Gates | None = None, *, group_by: str | None = None, by_hour: bool = False
+) -> Compared:
+    """Two folders of `score`, two of `evaluate`, or a model and a folder of `score`."""
+    return compare_task.compare(Path(a), Path(b), gates, group_by=group_by, by_hour=by_hour)
 
 
 def load(model: AnyPath = "model.h5") -> Stored:

@@ -125,8 +125,9 @@ def false_rejects() -> str:
         "",
         f"Magnetic tiles, good images only: {kept['learnt']} learnt from, {kept['calibrated']} to set the threshold, "
         f"{row['fresh']} fresh ones to try it on; {row['trials']} trials of {len(found['scores'])} fits a method. "
-        "Expected: of exchangeable images, by the beta-binomial law, for so many fresh ones. A series left out: one of "
-        "the six that the tiles were photographed in, seen by neither model nor threshold.",
+        "Expected: of exchangeable images, by the beta-binomial law, for so many fresh ones: they measure a rate "
+        "coarsely, so fewer trials than the confidence stay at most the rate, also where it holds. A series left "
+        "out: one of the six that the tiles were photographed in, seen by neither model nor threshold.",
     ]
     return "\n".join(lines)
 

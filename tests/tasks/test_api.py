@@ -101,3 +101,16 @@ def test_nothing_is_printed(dataset: Path, own_model: Path, tmp_path: Path, capf
     package.score([dataset / "test", tmp_path / "broken.png"], tmp_path / "out", own_model)
     package.evaluate(dataset, own_model)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_other_verbs_find_what_their_commands_find(
+    dataset: Path, band_model: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    told = json.loads(adcli("escapes", dataset, "-m", band_model, "--json").out)
+    assert package.escapes(dataset, band_model).rows[-1]["missed"] == told["rows"][-1]["missed"]
+    image = dataset / "test" / "good" / "000.png"
+    (tmp_path / "samples.csv").write_text(f"image,expected\n{image},OK/CHECK/NG\n")
+    assert not package.verify(tmp_path / "samples.csv", band_model).missed
+    for name in ("a", "b"):
+        package.score(dataset / "test", tmp_path / name, band_model)
+    assert not package.compare(tmp_path / "a", tmp_path / "b").failures
