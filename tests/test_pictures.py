@@ -241,3 +241,13 @@ def test_nothing_is_said_where_matplotlib_can_keep_no_cache(variable, tmp_path):
     assert run("import matplotlib; matplotlib.get_cachedir()").stderr  # it would talk
     done = run(CODE)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_window_that_matplotlib_does_not_know_is_no_matter():
+    code = (
+        "from adcli.report.pictures import DrawnThreshold as D, calibration_picture as draw;"
+        "print(len(draw([1.0], [D('area', 1.0, True)], footprint_px=9, min_area_px=9, title='', guarantee='')))"
+    )
+    environment = os.environ | {"MPLBACKEND": "nonsense"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and int(done.stdout) > 1000 and not done.stderr

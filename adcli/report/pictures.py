@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import math
+import os
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -106,7 +107,8 @@ def _matplotlib() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        from matplotlib import style
+        with _no_backend_wished():
+            from matplotlib import style
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -114,6 +116,17 @@ def _matplotlib() -> Iterator[None]:
                 yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _no_backend_wished() -> Iterator[None]:
+    """Without MPLBACKEND: it is for windows, and a name in it that matplotlib does not know ends its import."""
+    wished = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if wished is not None:
+            os.environ["MPLBACKEND"] = wished
 
 
 def _figure(title: str, guarantee: str) -> Figure:

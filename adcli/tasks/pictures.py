@@ -98,56 +98,67 @@ def draw_pictures(
 
     Whatever goes wrong in here, such as a configuration of matplotlib that it refuses, must not cost the calibration.
     """
-    try:
-        return _draw(calibrated, highest, mapper), []
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        return {}, [f"the calibration could not be drawn: {reason}"]
+    pictures: dict[str, bytes] = {}
+    notes = []
+    draw = (lambda: _draw_scores(calibrated), lambda: _draw_suspects(calibrated, highest, mapper))
+    for suffix, make in zip(OWN_PICTURES, draw, strict=True):
+        try:
+            pictures[suffix] = make()
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            notes.append(f"{suffix[1:]} could not be drawn: {reason}")
+    return pictures, notes
 
 
-def _draw(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Mapper) -> dict[str, bytes]:
+def _draw_scores(calibrated: Calibrated) -> bytes:
+    """Scores, thresholds, footprint and minimum area."""
+    model, n = calibrated.model, calibrated.n
+    calibration = model.require_calibration()
+    how = "held-out" if calibration.evidence == "held-out" else "left-out"
+    several = not _is_an_area(model.sizes)
+    return calibration_picture(
+        calibration.scores,
+        [
+            DrawnThreshold(one.rule, one.threshold, one is calibrated.in_force, one.promises)
+            for one in calibrated.side_by_side
+        ],
+        check=calibration.check_threshold,
+        footprint_px=calibrated.footprint_px[0],
+        min_area_px=calibrated.area_px[0],
+        pixel_pitch=model.pixel_pitch,
+        score_name="image score $S_A$ (raw units)" if model.scales is None else "image score $U$ of several sizes",
+        said=_spans(calibrated),
+        several=[str(size) for size in model.sizes] if several else (),
+        units=f"{how} {_units(model)}",
+        title=f"{n} {calibration.evidence} good {_units(model)}, {model.spec.method} on {model.spec.backbone}",
+        guarantee=f"NG above {calibration.threshold:.6g} ({calibration.rule}): {calibrated.in_force.guarantee}",
+    )
+
+
+def _draw_suspects(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Mapper) -> bytes:
+    """The images of the highest scores on one sheet."""
     model = calibrated.model
     calibration = model.require_calibration()
-    what = "good images" if model.group_by is None else "good parts"
-    estimates = [
-        DrawnThreshold(one.rule, one.threshold, one is calibrated.in_force, one.promises)
-        for one in calibrated.side_by_side
-    ]
-    pictures = {
-        OWN_PICTURES[0]: calibration_picture(
-            calibration.scores,
-            estimates,
-            check=calibration.check_threshold,
-            footprint_px=calibrated.footprint_px[0],
-            min_area_px=calibrated.area_px[0],
-            pixel_pitch=model.pixel_pitch,
-            score_name="image score $S_A$ (raw units)" if model.scales is None else "image score $U$ of several sizes",
-            said=_spans(calibrated),
-            several=() if _is_an_area(model.sizes) else [str(size) for size in model.sizes],
-            units=f"{'held-out' if calibration.evidence == 'held-out' else 'left-out'} {what.removeprefix('good ')}",
-            title=f"{calibrated.n} {calibration.evidence} {what}, {model.spec.method} on {model.spec.backbone}",
-            guarantee=f"NG above {calibration.threshold:.6g} ({calibration.rule}): {calibrated.in_force.guarantee}",
-        )
-    }
 
-    def draw(image: object, mapped: Mapped | UnreadableImage) -> np.ndarray | None:
+    def draw(image: object, mapped: Mapped | UnreadableImage) -> np.ndarray:
         if isinstance(mapped, UnreadableImage):  # gone since it was scored
-            return None
+            raise mapped
         return overlay(model, calibration, mapped, judge(model, calibration, mapped.score_map))
 
     drawn = mapper.stream([held.image for held in highest], draw)
     tiles = [
         Tile(picture, held.image.given, f"{rank}: {suspect.score:.6g}; {_without(suspect)}")
         for rank, (held, suspect, picture) in enumerate(zip(highest, calibrated.suspects, drawn, strict=True), 1)
-        if picture is not None
     ]
-    if tiles:
-        title = (
-            f"The highest of {calibrated.n} scores of {what}: NG above {calibration.threshold:.6g}. Orange without an "
-            "outline is too small to count."
-        )
-        pictures[OWN_PICTURES[1]] = contact_sheet(tiles, title, OWN_MARK)
-    return pictures
+    title = (
+        f"The highest of {calibrated.n} scores of good {_units(model)}: NG above {calibration.threshold:.6g}. Orange "
+        "without an outline is too small to count."
+    )
+    return contact_sheet(tiles, title, OWN_MARK)
+
+
+def _units(model: Model) -> str:
+    return "images" if model.group_by is None else "parts"
 
 
 def _is_an_area(sizes: tuple[MinSize, ...]) -> bool:

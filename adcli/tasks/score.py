@@ -108,7 +108,10 @@ def score(
         ResultsFolder(out, configuration, inputs, resume=resume, force=force, further=further) as folder,
     ):
         if folder.finished:
-            return _finished(folder, stored, fail_on)
+            finished = _finished(folder, stored, fail_on)
+            if database is None:
+                return finished
+            return replace(finished, notes=[f"{out} was finished before, so nothing is added to {outputs.sqlite}"])
         known = [by_name.get(given) or FoundImage(Path(given), given, PurePosixPath(stem)) for given, stem in inputs]
         done = _unchanged(folder, known)
         folder.keep(done)
