@@ -52,10 +52,15 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
 
 def digest_image(path: Path, max_pixels: int = MAX_PIXELS) -> str:
     """sha256 of an image file; raises UnreadableImage like `read_image`, for all that shows without decoding."""
+    return identify_image(path, max_pixels)[0]
+
+
+def identify_image(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[str, tuple[int, int]]:
+    """sha256 and H, W of an image file; raises UnreadableImage like `digest_image`."""
     with _faults(path):
         data = _read_whole(path, max_pixels)
-        read_header(data, max_pixels)
-        return hashlib.sha256(data).hexdigest()
+        header = read_header(data, max_pixels)
+        return hashlib.sha256(data).hexdigest(), (header.height, header.width)
 
 
 @contextlib.contextmanager

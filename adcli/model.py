@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from adcli.errors import ModelFileError
-from adcli.sizes import MinSize
+from adcli.geometry import Geometry
+from adcli.sizes import MinArea, MinSize
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,10 @@ class Model:
     """A fitted model, with or without its calibration."""
 
     spec: Spec
+    geometry: Geometry  # what of an image is looked at, and in what pieces
     weights: dict[str, np.ndarray]  # the backbone's, up to the last used layer, under torchvision's names
     detector: Any
-    footprint: float  # pixels above half of one lifted patch, as a share of the image
+    footprint: float  # pixels above half of one lifted patch, as a share of the image, or of a tile
     sizes: tuple[MinSize, ...]  # that a region must have to count, any of them; by default the footprint's area
     scales: Scales | None  # of several sizes
     pixel_pitch: float | None  # mm per pixel of the original image
@@ -114,6 +116,12 @@ class Model:
             raise ValueError("a model has a minimum size")
         if self.scales is not None and self.scales.centre.shape != (len(self.sizes),):
             raise ValueError(f"{len(self.sizes)} sizes have scales of the shape {self.scales.centre.shape}")
+
+    def footprint_area(self) -> MinArea:
+        """What one hot patch becomes in the map, as an area."""
+        if self.geometry.tiling is None:
+            return MinArea(self.footprint, "share")
+        return MinArea(math.ceil(self.footprint * self.geometry.tiling.tile**2), "px")
 
     def require_calibration(self) -> Calibration:
         """The calibration. Raises ModelFileError, naming the mending command, when there is none."""

@@ -193,12 +193,12 @@ class AskedSize:
             None if width is None else MinLength.parse(width),
         )
 
-    def over(self, default: tuple[MinSize, ...], footprint: float) -> tuple[MinSize, ...]:
-        """The sizes, those of `default` where none were named; `footprint` is a share of the image."""
+    def over(self, default: tuple[MinSize, ...], footprint: MinArea) -> tuple[MinSize, ...]:
+        """The sizes, those of `default` where none were named."""
         if not self.sizes:
             changed = {name: getattr(self, name) for name in ("length", "width") if getattr(self, name) is not None}
             return tuple(replace(size, **changed) for size in default)
-        named = (MinSize(MinArea(footprint, "share")) if size is None else size for size in self.sizes)
+        named = (MinSize(footprint) if size is None else size for size in self.sizes)
         return tuple(replace(size, length=size.length or self.length, width=size.width or self.width) for size in named)
 
 

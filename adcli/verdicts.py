@@ -82,9 +82,10 @@ def judge(model: Model, calibration: Calibration, score_map: np.ndarray) -> Judg
     nothing = np.zeros(score_map.shape, bool)
     conditions = _conditions(model, calibration, measured)
     if measured.score == -math.inf:
-        reason = f"the minimum size of {model.sizes[0]} ({area} px) is larger than the image"
-        if area <= score_map.size:
-            reason = f"no region of the image is as long or wide as the minimum size of {model.sizes[0]}"
+        where = "the image" if model.geometry.roi is None else "the region of interest"
+        reason = f"the minimum size of {model.sizes[0]} ({area} px) is larger than {where}"
+        if area <= np.count_nonzero(score_map > -np.inf):
+            reason = f"no region of {where} is as long or wide as the minimum size of {model.sizes[0]}"
         return Judgement(Verdict.CHECK, reason, None, area, None, [], nothing, conditions)
     score = measured.score
     rank = p_value(calibration.scores, score)

@@ -49,8 +49,9 @@ class Channels:
         cls, features: Features, params: ChannelsParams, rng: np.random.Generator, progress: Progress = no_progress
     ) -> Channels:
         count, sums, squares = 0, 0.0, 0.0
-        for (layer,) in features:  # one tensor (N, C, h, w) a batch
-            patches = layer.double().permute(0, 2, 3, 1).flatten(0, 2).cpu().numpy()
+        for batch in features:
+            vectors = batch.layers[0].double().permute(0, 2, 3, 1).flatten(0, 2)  # of (N, C, h, w)
+            patches = batch.patches(vectors).cpu().numpy()  # those in the region of interest
             count, sums, squares = count + len(patches), sums + patches.sum(0), squares + (patches**2).sum(0)
         mean = sums / count
         deviation = np.sqrt(np.maximum(squares / count - mean**2, params.floor**2))

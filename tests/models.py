@@ -13,6 +13,7 @@ import numpy as np
 from adcli.detectors.padim import PaDiM, PaDiMParams
 from adcli.detectors.patchcore import PatchCore, PatchCoreParams
 from adcli.detectors.reduction import Reduction
+from adcli.geometry import Geometry
 from adcli.model import Calibration, Model, Provenance, Scales, Spec
 from adcli.sizes import MinArea, MinLength, MinSize
 
@@ -64,6 +65,7 @@ def make(detector="padim, channels", calibration=CALIBRATION, **changes):
         seed=2**40 + 1,
     )
     model = Model(
+        geometry=Geometry(),
         spec=spec,
         weights={"conv1.weight": real(2, 3, 1, 1), "bn1.bias": real(2)},
         detector=DETECTORS[detector],

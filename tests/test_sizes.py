@@ -240,16 +240,19 @@ def test_a_minimum_size_in_pixels_is_each_of_its_parts_in_pixels():
 
 def test_a_length_goes_to_the_sizes_that_name_none_of_their_own():
     asked = AskedSize.parse(["5px", "9px:length=2px"], length="30px", width="4px")
-    assert [str(size) for size in asked.over((), 0.1)] == ["5px:length=30px:width=4px", "9px:length=2px:width=4px"]
+    assert [str(size) for size in asked.over((), MinArea(0.1, "share"))] == [
+        "5px:length=30px:width=4px",
+        "9px:length=2px:width=4px",
+    ]
 
 
 def test_a_length_alone_changes_the_sizes_there_are():
     default = (MinSize.parse("5px:length=7px"), MinSize.parse("9px:width=3px"))
-    assert [str(size) for size in AskedSize.parse([], length="30px").over(default, 0.1)] == [
+    assert [str(size) for size in AskedSize.parse([], length="30px").over(default, MinArea(0.1, "share"))] == [
         "5px:length=30px",
         "9px:length=30px:width=3px",
     ]
-    assert [str(size) for size in AskedSize.parse([], width="1px").over(default, 0.1)] == [
+    assert [str(size) for size in AskedSize.parse([], width="1px").over(default, MinArea(0.1, "share"))] == [
         "5px:length=7px:width=1px",
         "9px:width=1px",
     ]
@@ -257,7 +260,10 @@ def test_a_length_alone_changes_the_sizes_there_are():
 
 def test_footprint_is_the_models_own_and_a_size_given_twice_counts_once():
     asked = AskedSize.parse(["footprint", "5px", "5 px"])
-    assert asked.over((MinSize.parse("1px"),), 0.25) == (MinSize(MinArea(0.25, "share")), MinSize.parse("5px"))
+    assert asked.over((MinSize.parse("1px"),), MinArea(0.25, "share")) == (
+        MinSize(MinArea(0.25, "share")),
+        MinSize.parse("5px"),
+    )
 
 
 def test_nothing_asked_is_nothing():

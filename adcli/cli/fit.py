@@ -45,6 +45,24 @@ def fit(
     white_level: Annotated[
         float | None, o.option("--white-level", help="White of 16-bit images, such as 4095; default 65535.")
     ] = None,
+    roi: Annotated[
+        str | None,
+        o.option(
+            "--roi",
+            metavar="REGION",
+            help="Where to look: a mask image, a box x,y,w,h or a polygon 'x,y x,y x,y', in pixels or in %.",
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, o.option("--tile", metavar="PIXELS", help="Cut large images into tiles, such as 512.")
+    ] = None,
+    overlap: Annotated[
+        int | None, o.option("--overlap", metavar="PIXELS", help="What tiles share. Default: an eighth of the tile.")
+    ] = None,
+    align: Annotated[
+        Path | None,
+        o.option("--align", metavar="GOLDEN", help="Bring every image to where this good one has its part."),
+    ] = None,
     rule: o.RuleName = "area",
     max_false_reject: o.MaxFalseReject = None,
     confidence: o.Confidence = None,
@@ -99,6 +117,10 @@ def fit(
         pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
         group_by=group_by,
         white_level=white_level,
+        roi=roi,
+        tile=tile,
+        overlap=overlap,
+        align=align,
         seed=seed,
         offline=offline,
     )

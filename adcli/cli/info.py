@@ -46,6 +46,7 @@ def info(
         "weights_digest": about.provenance.weights_digest,
         "image_size": list(about.spec.image_size),
         "sigma_px": about.spec.sigma,
+        **about.geometry.facts(),
         "white_level": about.spec.white_level,
         "precision": about.spec.precision,
         "seed": about.spec.seed,
@@ -172,7 +173,9 @@ def _text(key: str, value: Any) -> str:
     if key.endswith("_bytes") and value is not None:
         return f"{value / 1e9:.3g} GB" if value >= 1e9 else f"{value / 1e6:.3g} MB"
     if key == "footprint":
-        return f"{100 * value:.3g} % of the image"
+        return f"{100 * value:.3g} % of the image, or of a tile"
+    if key == "uninspected_share":
+        return f"{100 * value:.3g} %"
     if value is None or value == []:
         return "-"
     if isinstance(value, dict):

@@ -34,14 +34,25 @@ class PatchScores(NamedTuple):
     image: Any  # (N,) float32, the method's own image score where its paper has one, else None
 
 
+class Batch(NamedTuple):
+    """Features of some good images, or of tiles of them."""
+
+    layers: tuple[Tensor, ...]  # a float32 tensor (N, C, h, w) for every layer
+    inside: Tensor | None = None  # (N, h, w) bool on the first layer's grid: the patches to learn from; None: all
+
+    def patches(self, vectors: Tensor) -> Tensor:
+        """Those rows of `vectors` (N h w, D), image after image and row by row, that are to be learnt from."""
+        return vectors if self.inside is None else vectors[self.inside.flatten()]
+
+
 class Features(Protocol):
     """Features of the good images, batch by batch in a fixed order. Iterating again starts over."""
 
-    n_images: int
+    n_images: int  # inputs of the network: images, or tiles of them
     shapes: tuple[tuple[int, int, int], ...]  # (C, h, w), one a layer
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        """Yields one tuple a batch: a float32 tensor (N, C, h, w) for every layer."""
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches."""
         ...
 
 
@@ -55,7 +66,11 @@ that a detector which had learnt from the others alone would give them."""
 
 
 class Detector(Protocol):
-    """What every method offers. `params` and all other fields go to the model file as they are."""
+    """What every method offers. `params` and all other fields go to the model file as they are.
+
+    A method whose statistics belong to a position of the grid says so by a class variable `positional`: the tiles of an
+    image then stand above each other in one grid, each with statistics of its own, where that is possible.
+    """
 
     Params: ClassVar[type]
     params: Any

@@ -7,7 +7,7 @@ Localization", arXiv:2011.08785.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,7 @@ class PaDiM:
     """What PaDiM has learnt. P = h x w positions, D dimensions."""
 
     Params: ClassVar[type] = PaDiMParams
+    positional: ClassVar[bool] = True
 
     params: PaDiMParams
     shapes: tuple[tuple[int, int, int], ...]  # (C, h, w) of each layer
@@ -67,9 +68,9 @@ class PaDiM:
         total = sum(channels for channels, _, _ in features.shapes)
         dims = params.dims or (550 if total >= 1000 else min(100, total))
         reduction = learn_reduction(params.reduction, dims, features, params.upsample, rng)
-        count, mean, scatter = _moments(features, reduction, params.upsample)
-        whitener = _whiteners(scatter, count, params.epsilon, progress)
-        return cls(params, features.shapes, reduction, count, mean.cpu().numpy(), whitener)
+        moments = _moments(features, reduction, params.upsample)
+        whitener = _whiteners(moments, params.epsilon, progress)
+        return cls(params, features.shapes, reduction, moments.n_images, moments.mean.cpu().numpy(), whitener)
 
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """Mahalanobis distance of every patch to its position's Gaussian, eq. 2, as the norm of whitened residuals.
@@ -145,52 +146,69 @@ def _check_count(n_images: int) -> None:
         raise UsageError(f"padim needs at least 2 good images to learn from, and got {n_images}")
 
 
-def _moments(features: Features, reduction: Reduction, upsample: str) -> tuple[int, torch.Tensor, torch.Tensor]:
-    """Images, mean (P, D) and scatter about the mean (P, D, D), float32.
+class _Moments(NamedTuple):
+    n_images: int
+    count: torch.Tensor  # (P,) images that show the position, which are all but outside a region of interest
+    mean: torch.Tensor  # (P, D) float32
+    scatter: torch.Tensor  # (P, D, D) float32, about the mean
+
+
+def _moments(features: Features, reduction: Reduction, upsample: str) -> _Moments:
+    """Sums over one pass of the features.
 
     Residuals are taken from the first batch's mean, which lies close to the final one: sums of their products lose
     nothing to cancellation, and float32 suffices.
     """
-    count, shift, sums, scatter = 0, None, None, None
+    n_images, count, shift, sums, scatter = 0, None, None, None, None
     reduce = None
     for batch in features:
         if reduce is None:
-            reduce = reduction.on(features.shapes, upsample, batch[0].device)
-        vectors = reduce(batch)  # (P, N, D)
+            reduce = reduction.on(features.shapes, upsample, batch.layers[0].device)
+        vectors = reduce(batch.layers)  # (P, N, D)
         if shift is None:
             shift = vectors.mean(1, keepdim=True)
             positions, _, dims = vectors.shape
+            count = vectors.new_zeros(positions)
             sums = vectors.new_zeros(positions, dims)
             scatter = vectors.new_zeros(positions, dims, dims)
         vectors -= shift
+        if batch.inside is None:
+            count += vectors.shape[1]
+        else:
+            seen = batch.inside.flatten(1).T  # (P, N)
+            vectors *= seen.unsqueeze(2)
+            count += seen.sum(1)
         sums += vectors.sum(1)
         scatter.baddbmm_(vectors.mT, vectors)
-        count += vectors.shape[1]
-    _check_count(count)  # images that turned out unreadable are missing
-    offset = sums / count
+        n_images += vectors.shape[1]
+    _check_count(n_images)  # images that turned out unreadable are missing
+    offset = sums / count.clamp_min(1).unsqueeze(1)
     for start, stop in _blocks(scatter):  # by blocks: the outer products of all positions would double the memory
         part = offset[start:stop]
-        scatter[start:stop].baddbmm_(part.unsqueeze(2), part.unsqueeze(1), alpha=-count)
+        scatter[start:stop].baddbmm_((part * count[start:stop, None]).unsqueeze(2), part.unsqueeze(1), alpha=-1)
     mean = shift.squeeze(1) + offset
     check_finite(mean)
     check_finite(scatter.diagonal(dim1=1, dim2=2))
-    return count, mean, scatter
+    return _Moments(n_images, count, mean, scatter)
 
 
-def _whiteners(scatter: torch.Tensor, count: int, epsilon: float, progress: Progress) -> np.ndarray:
+def _whiteners(moments: _Moments, epsilon: float, progress: Progress) -> np.ndarray:
     """Packed inverse Cholesky factors (P, D (D + 1) / 2) of scatter / (n - 1) + epsilon I (eq. 1), in float64 blocks.
 
-    L inverse is solved for from the triangular L; the precision matrix is never formed.
+    L inverse is solved for from the triangular L; the precision matrix is never formed. A position that fewer than two
+    images show, which is one outside the region of interest, has nothing but epsilon.
     """
     import torch
 
+    scatter = moments.scatter
     positions, dims, _ = scatter.shape
+    freedom = (moments.count.double() - 1).clamp_min(1)[:, None, None]
     packed = np.empty((positions, dims * (dims + 1) // 2), np.float32)
     rows, columns = torch.tril_indices(dims, dims, device=scatter.device)
     identity = torch.eye(dims, dtype=torch.float64, device=scatter.device)
     for start, stop in _blocks(scatter, bytes_per_value=24):
         progress("factorising covariances", start, positions)
-        covariance = scatter[start:stop].double() / (count - 1) + epsilon * identity
+        covariance = scatter[start:stop].double() / freedom[start:stop] + epsilon * identity
         inverse = _inverse(torch.linalg.cholesky(covariance), identity)
         packed[start:stop] = inverse[:, rows, columns].float().cpu().numpy()
     progress("factorising covariances", positions, positions)

@@ -44,7 +44,7 @@ class PatchCore:
     params: PatchCoreParams
     shapes: tuple[tuple[int, int, int], ...]  # (C, h, w) of each layer
     bank: np.ndarray  # (M, D) float32
-    owner: np.ndarray  # (M,) int32, place in the order of learning of the image that each bank vector is from
+    owner: np.ndarray  # (M,) int32, place in the order of learning of the input that each bank vector is from
     patches_seen: int  # good patches that the bank stands for
     covering_radius: float  # of the coreset, in the projected space it was chosen in
 
@@ -68,23 +68,28 @@ class PatchCore:
         height, width = features.shapes[0][1:]
         dims = min(params.dims, sum(channels for channels, _, _ in features.shapes))
         patches = None
-        filled = 0
+        filled = n_images = 0
+        owners = []
         for batch in features:
-            check_shapes(batch, features.shapes)
-            embedded = embed(batch, params.dims)
+            check_shapes(batch.layers, features.shapes)
+            embedded = embed(batch.layers, params.dims)
             if patches is None:
                 patches = embedded.new_empty(features.n_images * height * width, dims)
+            images = torch.arange(n_images, n_images + len(batch.layers[0])).repeat_interleave(height * width)
+            n_images += len(batch.layers[0])
+            embedded, images = batch.patches(embedded), batch.patches(images.to(embedded.device))
+            owners.append(images.cpu())
             patches[filled : filled + len(embedded)] = embedded
             filled += len(embedded)
         if patches is None:
             raise UsageError("patchcore has no good images to learn from")
+        owners = torch.cat(owners).numpy().astype(np.int32)
         patches = patches[:filled]  # images that turned out unreadable are missing
         check_finite(patches)
         size = max(1, int(params.coreset * len(patches)))
         first = int(rng.integers(len(patches)))
         if size == len(patches):
-            owner = np.arange(size, dtype=np.int32) // (height * width)
-            return cls(params, features.shapes, patches.cpu().numpy(), owner, len(patches), 0.0)
+            return cls(params, features.shapes, patches.cpu().numpy(), owners, len(patches), 0.0)
         projected = patches
         if params.projection < dims:
             # Johnson-Lindenstrauss: distances keep their proportions; used for the choice only.
@@ -92,8 +97,7 @@ class PatchCore:
             projected = patches @ torch.as_tensor(matrix, dtype=torch.float32, device=patches.device)
         coreset = greedy_coreset(projected, size, first, progress)
         bank = patches[torch.as_tensor(coreset.indices, device=patches.device)].cpu().numpy()
-        owner = (coreset.indices // (height * width)).astype(np.int32)
-        return cls(params, features.shapes, bank, owner, len(patches), coreset.radius)
+        return cls(params, features.shapes, bank, owners[coreset.indices], len(patches), coreset.radius)
 
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """Distance of every patch to its nearest bank vector (eq. 6), and the re-weighted image score (eq. 7)."""

@@ -120,7 +120,8 @@ def _principal_axes(features: Features, total: int, dims: int, upsample: str) ->
     shift = scatter = sums = None
     count = 0
     for batch in features:
-        vectors = everything.on(features.shapes, upsample, batch[0].device)(batch).flatten(0, 1)  # (P N, C)
+        reduce = everything.on(features.shapes, upsample, batch.layers[0].device)
+        vectors = batch.patches(reduce(batch.layers).transpose(0, 1).flatten(0, 1))  # (N P, C)
         if shift is None:
             shift = vectors.mean(0)
             scatter = torch.zeros(total, total, dtype=torch.float64)

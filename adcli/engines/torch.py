@@ -97,9 +97,13 @@ class TorchEngine:
 class TorchScorer:
     """A backbone and a detector: prepared pixels to patch scores. Safe to call from several threads on a CPU."""
 
-    def __init__(self, engine: TorchEngine, detector: Any, left_out: bool = False):
-        """`left_out`: ready for the images that the detector learnt from, each to be scored as if it had not been."""
-        self.batch = engine.batch
+    def __init__(self, engine: TorchEngine, detector: Any, left_out: bool = False, stacked: int = 1):
+        """`left_out`: ready for the images that the detector learnt from, each to be scored as if it had not been.
+
+        `stacked` inputs are one image to the detector: its batches are of so many.
+        """
+        self.batch = engine.batch if stacked == 1 else stacked
+        self._stacked = stacked
         self.device = engine.device
         self._engine = engine
         try:
@@ -114,16 +118,27 @@ class TorchScorer:
         `places` (N,) in the order of learning are given exactly with `left_out`.
         """
         count = len(pixels)
-        missing = self.batch - count
+        missing = self.batch - count  # never of those that are stacked: their image is whole
         try:
             if self.device.type == "cuda" and missing:
                 pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
             features = self._engine.features_alone(pixels)
             if self.device.type == "cpu" and missing:
                 features = tuple(torch.cat([layer, layer[-1:].expand(missing, -1, -1, -1)]) for layer in features)
+            if self._stacked > 1:
+                features = stack(features)
             filled = () if places is None else (np.pad(places, (0, missing), mode="edge"),)
             scores = self._score(features, *filled)
         except torch.OutOfMemoryError as error:
             raise EnvironmentFault(f"{self.device} ran out of memory: use --device cpu") from error
         image = None if scores.image is None else scores.image[:count].float().cpu().numpy()
-        return scores.grid[:count].float().cpu().numpy(), image
+        grid = scores.grid.float().cpu().numpy()
+        if self._stacked > 1:
+            own = None if image is None else np.repeat(image, self._stacked)
+            return grid.reshape(self._stacked, -1, grid.shape[2]), own
+        return grid[:count], image
+
+
+def stack(features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Features of inputs (N, C, h, w) as those of one image (1, C, N h, w), the inputs above each other."""
+    return tuple(layer.transpose(0, 1).flatten(1, 2).unsqueeze(0) for layer in features)

@@ -62,9 +62,17 @@ def fit_summary(fitted: Fitted, path: Path) -> str:
     else:
         held = f", held out {fitted.calibrated.images}"
     height, width = spec.image_size
+    geometry = fitted.model.geometry
+    looked = ""
+    if geometry.tiling is not None:
+        looked += f", tiles of {geometry.tiling.tile} px sharing {geometry.tiling.overlap} px"
+    if geometry.golden is not None:
+        looked += ", aligned to the golden image"
+    if geometry.roi is not None:
+        looked += f", {geometry.uninspected():.1%} of an image outside the region of interest"
     return (
         f"{printable(str(path))}: {spec.method} on {spec.backbone} ({', '.join(spec.layers)}) at {height}x{width}, "
-        f"learnt from {fitted.learnt} images{held}"
+        f"learnt from {fitted.learnt} images{held}{looked}"
     )
 
 
@@ -80,6 +88,7 @@ def fit_json(fitted: Fitted, path: Path) -> dict[str, Any]:
         "precision": spec.precision,
         "device": fitted.device,
         "seed": spec.seed,
+        **fitted.model.geometry.facts(),
         "learnt": fitted.learnt,
         "unreadable": [{"image": given, "reason": reason} for given, reason in fitted.unreadable],
         "weights_digest": fitted.model.provenance.weights_digest,
@@ -90,6 +99,8 @@ def fit_json(fitted: Fitted, path: Path) -> dict[str, Any]:
 def score_table(scored: Scored) -> Table:
     """A run's totals; where several images show one part, those of the parts too."""
     title = f"{scored.images} image{'s' * (scored.images != 1)} in {scored.out}"
+    if scored.uninspected_share:
+        title += f", {scored.uninspected_share:.1%} of each outside the region of interest"
     seconds = "finished before" if scored.already_finished else f"{scored.seconds:.1f}"
     images = [str(scored.counts[verdict]) for verdict in _VERDICTS]
     if scored.parts is None:
@@ -114,6 +125,7 @@ def score_json(scored: Scored) -> dict[str, Any]:
         "parts": scored.parts and {verdict.lower(): count for verdict, count in scored.parts.items()},
         "seconds": round(scored.seconds, 3),
         "model": scored.model_sha256,
+        "uninspected_share": scored.uninspected_share,
         "already_finished": scored.already_finished,
         "notes": scored.notes,
     }

@@ -125,7 +125,7 @@ def calibrate(
 
 def resized(model: Model, size: AskedSize | None, pixel_pitch: float | None, group_by: str | None) -> Model:
     """The model with what is asked for; scales belong to the sizes they were learnt for."""
-    sizes = model.sizes if size is None else size.over(model.sizes, model.footprint)
+    sizes = model.sizes if size is None else size.over(model.sizes, model.footprint_area())
     pitch = model.pixel_pitch if pixel_pitch is None else pixel_pitch
     for one in sizes:
         one.pixels(1, 1, pitch)  # refuses mm without the size of a pixel, before any image is scored

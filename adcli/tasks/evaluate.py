@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from adcli.errors import UnreadableImage, UsageError
@@ -92,7 +93,8 @@ def evaluate(
             else:
                 judged, score_map, mask = outcome
                 if has_masks:
-                    spool.add(score_map, mask, image.group)
+                    inspected = score_map > -np.inf
+                    spool.add(score_map, mask, image.group, None if inspected.all() else inspected)
                 outcomes.append(judged)
             progress("scoring", number, len(dataset))
         if not outcomes:
@@ -104,6 +106,11 @@ def evaluate(
 
         curves = pixel_curves(spool, LIMITS, progress=count) if has_masks else None
     notes = _notes(stored.model, outcomes, has_masks) + mapper.notes
+    if uninspected := stored.model.geometry.uninspected():
+        notes.append(
+            f"{uninspected:.1%} of an image lies outside the region of interest: its good pixels are not counted, and "
+            "defects there count as missed"
+        )
     rng = np.random.default_rng(stored.model.spec.seed)
     groups = sorted({outcome.image.group for outcome in outcomes} - {GOOD})
     rows = []
@@ -145,7 +152,7 @@ def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[_Outcome
         size = model.sizes[0]
         raise UsageError(f"the model's minimum size of {size} is larger than {image.path}: calibrate it anew")
     size = (height, width) if mask is None else mask.shape
-    score_map = to_size(mapped.score_map, size)
+    score_map = _at_size(mapped.score_map, size)
     overlap = None
     if ng_mask is not None and (mask is not None or image.group == GOOD):
         if ng_mask.shape != size:
@@ -153,6 +160,19 @@ def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[_Outcome
         overlap = image_overlap(ng_mask, np.zeros(size, bool) if mask is None else mask)
     outcome = _Outcome(image, mapped.image.sha256, score, mapped.method_score, verdict, overlap)
     return outcome, score_map, mask
+
+
+def _at_size(score_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The map at another size; minus infinity stays where nothing was looked at, and does not spread."""
+    if score_map.shape == size:
+        return score_map
+    inside = score_map > -np.inf
+    if inside.all():
+        return to_size(score_map, size)
+    seen = cv2.resize(inside.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT).view(bool)
+    weight = to_size(inside.astype(np.float32), size)
+    values = to_size(np.where(inside, score_map, np.float32(0)), size)
+    return np.where(seen & (weight > 0), values / np.maximum(weight, np.float32(1e-6)), np.float32(-np.inf))
 
 
 def _row(members: list[_Outcome], pixels: PixelRow | None, model: Model, rng: np.random.Generator) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage
 from adcli.model import Model, Scales
 from adcli.parts import Grouping
-from adcli.sizes import MinArea, PixelSize
+from adcli.sizes import PixelSize
 from adcli.tasks.mapping import Mapped, Mapper
 from adcli.thresholds.estimators import QUANTILE, Evidence, Rule
 from adcli.thresholds.joint import joint_score, learn_scales
@@ -151,14 +151,23 @@ def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut
     found = measure(model, mapped.score_map)
     for size, wished, level in zip(found.sizes, model.sizes, found.levels, strict=True):
         if level == -math.inf:
-            asked = "--min-area" if size.area > width * height else "--min-length or --min-width"
+            inside = int(np.count_nonzero(mapped.score_map > -np.inf))
+            asked = "--min-area" if size.area > inside else "--min-length or --min-width"
+            has = f"{width}x{height} pixels" + ("" if inside == width * height else f", {inside} of them looked at")
             raise UsageError(
-                f"no region of {image.given}, which has {width}x{height} pixels, can have the minimum size {wished} "
+                f"no region of {image.given}, which has {has}, can have the minimum size {wished} "
                 f"({size.area} px): no defect could ever count; give a smaller {asked}"
             )
-    sketch = np.quantile(mapped.score_map[::2, ::2], _SKETCH).astype(np.float32)
-    footprint_px = MinArea(model.footprint, "share").pixels(width, height)
+    sketch = np.quantile(_inspected(mapped.score_map), _SKETCH).astype(np.float32)
+    footprint_px = model.footprint_area().pixels(width, height)
     return HeldOut(image, mapped.image.sha256, part, found.sizes, found.levels, footprint_px, sketch)
+
+
+def _inspected(score_map: np.ndarray) -> np.ndarray:
+    """Every second row and column, of what was looked at; all of that where so little was."""
+    values = score_map[::2, ::2]
+    inside = values[values > -np.inf]
+    return inside if inside.size else score_map[score_map > -np.inf]
 
 
 def _scales(images: Sequence[HeldOut], evidence: str) -> Scales:

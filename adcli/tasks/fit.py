@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adcli.backbones import find_backbone
-from adcli.detectors import Method, check_leaves_out, find_method, leaves_out, parse_params
+from adcli.detectors import Batch, Method, check_leaves_out, find_method, leaves_out, parse_params
 from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
 from adcli.files import hold, remove_own_leftovers
 from adcli.finding import FoundImage
-from adcli.images import digest_image, prepare, read_image
+from adcli.geometry import Geometry, Views
+from adcli.geometry.alignment import read_golden
+from adcli.geometry.roi import read_roi
+from adcli.geometry.tiles import Tiling
+from adcli.images import identify_image, read_image
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows
 from adcli.parallel import batches, stream
@@ -32,13 +36,12 @@ from adcli.types import Progress, no_progress
 from adcli.versions import library_versions
 
 if TYPE_CHECKING:
-    import torch
-
     from adcli.engines.torch import TorchEngine
 
 SIGMA = 4.0  # of the map's smoothing, input pixels: PaDiM section 4.2, PatchCore section 4.2
 _LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
 _FIT_BATCH = 16
+_MOST_OWN = 16  # tiles that a method may learn each for itself: PaDiM's model grows with each by that of an image
 _SCALED_BY = 100  # images learnt from that bring several sizes to one scale, each left out; enough for a median
 
 
@@ -71,6 +74,10 @@ class Recipe:
     pixel_pitch: float | None = None
     group_by: str | None = None
     white_level: float | None = None
+    roi: str | None = None  # a mask image, a box or a polygon
+    tile: int | None = None
+    overlap: int | None = None  # None: an eighth of the tile
+    align: Path | None = None  # the golden image
     seed: int = 0
     offline: bool = False
 
@@ -127,9 +134,13 @@ def _fit(
     if recipe.leave_one_out:
         check_leaves_out(method)
     extractor, engine = _open_backbone(recipe, method, machine, progress)
-    digests, unreadable = _identify(images, machine.threads, progress)
-    learn, held_out = _divide(digests, recipe, rule)
-    features = ImageFeatures([image for image, _ in learn], engine, extractor, recipe, machine, progress)
+    known, unreadable = _identify(images, machine.threads, progress)
+    learn, held_out = _divide({image: digest for image, (digest, _) in known.items()}, recipe, rule)
+    geometry, notes = _geometry(recipe, method, sorted({size for _, size in known.values()}))
+    learnt_sizes = [known[image][1] for image, _ in learn]
+    features = ImageFeatures(
+        [image for image, _ in learn], learnt_sizes, geometry, engine, extractor, recipe, machine, progress
+    )
     rng = np.random.default_rng(recipe.seed)
     try:
         detector = method.detector().fit(features, params, rng, progress)
@@ -143,9 +154,8 @@ def _fit(
     unreadable += features.unreadable
     left_out = {image.given for image, _ in unreadable}
     learnt = [(image, digest) for image, digest in learn if image.given not in left_out]
-    share = footprint(features.shapes[0][1:], recipe.image_size, SIGMA)
+    share = footprint(features.grid, recipe.image_size, SIGMA)
     state = extractor.state()
-    by_footprint = (MinSize(MinArea(share, "share")),)
     model = Model(
         spec=Spec(
             method=recipe.method,
@@ -157,19 +167,22 @@ def _fit(
             precision=engine.precision,
             seed=recipe.seed,
         ),
+        geometry=geometry,
         weights=state,
         detector=detector,
         footprint=share,
-        sizes=by_footprint if recipe.size is None else recipe.size.over(by_footprint, share),
+        sizes=(MinSize(MinArea(share, "share")),),
         scales=None,
         pixel_pitch=recipe.pixel_pitch,
         group_by=recipe.group_by or None,
         calibration=None,
         provenance=_provenance([digest for _, digest in learnt], len(unreadable), state),
     )
+    by_footprint = (MinSize(model.footprint_area()),)
+    sizes = by_footprint if recipe.size is None else recipe.size.over(by_footprint, model.footprint_area())
+    model = replace(model, sizes=sizes)
     places = [LearntImage(image.path, image.given, image.relative, place) for place, (image, _) in enumerate(learnt)]
-    notes: list[str] = []
-    if len(model.sizes) > 1 and leaves_out(method):
+    if len(model.sizes) > 1 and leaves_out(method) and geometry.tiling is None:
         # Chosen by content, so that the order of the files does not matter.
         chosen = sorted(places, key=lambda image: learnt[image.place][1])[:_SCALED_BY]
         left_out_mapper = Mapper(model, machine, extractor, left_out=True)
@@ -239,6 +252,8 @@ class ImageFeatures:
     def __init__(
         self,
         images: Sequence[FoundImage],
+        sizes: Sequence[tuple[int, int]],
+        geometry: Geometry,
         engine: TorchEngine,
         extractor: Any,
         recipe: Recipe,
@@ -247,41 +262,88 @@ class ImageFeatures:
     ):
         from adcli.backbones.extractor import layer_shapes
 
-        self.n_images = len(images)
-        self.shapes = tuple(layer_shapes(extractor, recipe.image_size))
+        self._views = Views(geometry, recipe.image_size, recipe.white_level, sigma=0)
+        self._stacked = self._views.stacked
+        self.n_images = sum(map(self._views.count, sizes)) // self._stacked
+        self.grid = layer_shapes(extractor, recipe.image_size)[0][1:]
+        self.shapes = tuple((c, self._stacked * h, w) for c, h, w in layer_shapes(extractor, recipe.image_size))
         self.unreadable: list[tuple[FoundImage, UnreadableImage]] = []
         self._images = images
         self._engine = engine
-        self._recipe = recipe
         self._threads = machine.threads if engine.device.type == "cpu" else 1
         self._batch = machine.batch_size or _FIT_BATCH
         self._progress = progress
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         self.unreadable = []
-        done = 0
-        self._progress("learning from images", 0, self.n_images)
-        for chunk, faults, features in stream(batches(self._images, self._batch), self._extract, self._threads):
+        done, total = 0, len(self._images)
+        self._progress("learning from images", 0, total)
+        # A tiled image is a batch or more of its own.
+        each = self._batch if self._views.geometry.tiling is None else 1
+        for chunk, faults, features in stream(batches(self._images, each), self._extract, self._threads):
             self.unreadable += faults
             done += len(chunk)
-            if features is not None:
-                yield features
-            self._progress("learning from images", done, self.n_images)
-        readable = self.n_images - len(self.unreadable)
+            yield from features
+            self._progress("learning from images", done, total)
+        readable = total - len(self.unreadable)
         if readable < LEAST_LEARNT:  # no detector has to know what an undecodable image is
             raise UsageError(
-                f"{readable} of the {self.n_images} images to learn from can be read; the first that cannot: "
+                f"{readable} of the {total} images to learn from can be read; the first that cannot: "
                 f"{self.unreadable[0][1]}"
             )
 
-    def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], tuple[torch.Tensor, ...] | None]:
-        pixels, faults = [], []
+    def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], list[Batch]]:
+        inputs: list[tuple[np.ndarray, np.ndarray | None]] = []
+        faults, features = [], []
+        together = self._batch if self._stacked == 1 else self._stacked
         for image in chunk:
             try:
-                pixels.append(prepare(read_image(image.path).pixels, self._recipe.image_size, self._recipe.white_level))
+                view = self._views.of(read_image(image.path).pixels)
             except UnreadableImage as error:
                 faults.append((image, error))
-        return chunk, faults, self._engine.features(np.stack(pixels)) if pixels else None
+                continue
+            for number, pixels in enumerate(view.inputs()):
+                inputs.append((pixels, view.patches_inside(number, self.grid)))
+                if len(inputs) == together:
+                    features.append(self._features(inputs))
+                    inputs = []
+        return chunk, faults, features + ([self._features(inputs)] if inputs else [])
+
+    def _features(self, inputs: list[tuple[np.ndarray, np.ndarray | None]]) -> Batch:
+        import torch
+
+        from adcli.engines.torch import stack
+
+        layers = self._engine.features(np.stack([pixels for pixels, _ in inputs]))
+        if self._stacked > 1:
+            layers = stack(layers)
+        if all(inside is None for _, inside in inputs):
+            return Batch(layers)
+        everywhere = np.ones(self.grid, bool)
+        inside = np.stack([everywhere if one is None else one for _, one in inputs])
+        if self._stacked > 1:
+            inside = inside.reshape(1, -1, self.grid[1])
+        return Batch(layers, torch.from_numpy(inside).to(layers[0].device))
+
+
+def _geometry(recipe: Recipe, method: Method, sizes: Sequence[tuple[int, int]]) -> tuple[Geometry, list[str]]:
+    """What is asked of regions, tiles and alignment, for images of these sizes (H, W); and what must be said of it."""
+    tiling, notes = None, []
+    roi = None if recipe.roi is None else read_roi(recipe.roi, sizes)
+    golden = None if recipe.align is None else read_golden(recipe.align, recipe.white_level)
+    if recipe.tile is not None:
+        tiling = Tiling(recipe.tile, recipe.tile // 8 if recipe.overlap is None else recipe.overlap)
+        if getattr(method.detector(), "positional", False):
+            count = Views(Geometry(roi, tiling), recipe.image_size, None, 0).count(sizes[0])
+            if len(sizes) == 1 and count <= _MOST_OWN:
+                tiling = replace(tiling, own_statistics=sizes[0])
+            else:
+                why = "the images differ in size" if len(sizes) > 1 else f"{count} tiles are more than {_MOST_OWN}"
+                notes.append(
+                    f"all tiles share the statistics of {method.name}, as {why}: that suits textures; for parts with "
+                    "a shape take patchcore, or larger tiles"
+                )
+    return Geometry(roi, tiling, golden), notes
 
 
 def _check(recipe: Recipe) -> None:
@@ -300,6 +362,10 @@ def _check(recipe: Recipe) -> None:
         raise UsageError("--leave-one-out holds nothing out: leave out --holdout")
     if recipe.leave_one_out and recipe.group_by:
         raise UsageError("--leave-one-out leaves out images, not parts: leave out --group-by, or hold parts out")
+    if recipe.overlap is not None and recipe.tile is None:
+        raise UsageError("--overlap is of tiles: give --tile as well, such as --tile 512")
+    if recipe.leave_one_out and recipe.tile is not None:
+        raise UsageError("--leave-one-out leaves out whole images, not all tiles of one: leave out --tile, or hold out")
     if recipe.group_by:
         Grouping(recipe.group_by)  # refuses what is no expression
     if recipe.size is not None:
@@ -309,26 +375,26 @@ def _check(recipe: Recipe) -> None:
 
 def _identify(
     images: Sequence[FoundImage], threads: int, progress: Progress
-) -> tuple[dict[FoundImage, str], list[tuple[FoundImage, UnreadableImage]]]:
-    """sha256 of every readable image, and the others with their reasons."""
+) -> tuple[dict[FoundImage, tuple[str, tuple[int, int]]], list[tuple[FoundImage, UnreadableImage]]]:
+    """sha256 and H, W of every readable image, and the others with their reasons."""
 
-    def identify(image: FoundImage) -> str | UnreadableImage:
+    def identify(image: FoundImage) -> tuple[str, tuple[int, int]] | UnreadableImage:
         try:
-            return digest_image(image.path)
+            return identify_image(image.path)
         except UnreadableImage as error:
             return error
 
-    digests: dict[FoundImage, str] = {}
+    known: dict[FoundImage, tuple[str, tuple[int, int]]] = {}
     unreadable = []
     for number, (image, outcome) in enumerate(zip(images, stream(images, identify, threads), strict=True), 1):
-        if isinstance(outcome, str):
-            digests[image] = outcome
-        else:
+        if isinstance(outcome, UnreadableImage):
             unreadable.append((image, outcome))
+        else:
+            known[image] = outcome
         progress("identifying images", number, len(images))
-    if not digests:
+    if not known:
         raise UsageError(f"none of the {len(images)} images could be read; the first: {unreadable[0][1]}")
-    return digests, unreadable
+    return known, unreadable
 
 
 def _open_backbone(recipe: Recipe, method: Method, machine: Machine, progress: Progress) -> tuple[Any, TorchEngine]:

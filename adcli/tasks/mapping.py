@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,8 +16,9 @@ import cv2
 import numpy as np
 
 from adcli.errors import EnvironmentFault, ModelFileError, UnreadableImage, UsageError
-from adcli.images import Image, prepare, read_image
-from adcli.maps import lift
+from adcli.geometry import View, Views
+from adcli.geometry.alignment import Placement
+from adcli.images import Image, read_image
 from adcli.model import Model
 from adcli.parallel import batches, cores, stream
 
@@ -58,8 +60,9 @@ class Mapped:
     """One image and its map."""
 
     image: Image
-    score_map: np.ndarray  # (H, W) float32 of the file's size, raw units
-    method_score: float | None  # the method's own image score, where its paper has one
+    score_map: np.ndarray  # (H, W) float32 of the file's size, raw units; minus infinity where nothing was looked at
+    method_score: float | None  # the method's own image score, where its paper has one; of tiles the highest
+    placement: Placement | None  # how it lies against the golden image, where there is one
     ms: float  # of one core's time, decoding to map
 
 
@@ -85,9 +88,11 @@ class Mapper:
                 extractor = build_extractor(model.spec.backbone, model.spec.layers, model.weights, model.spec.seed)
             except (EnvironmentFault, UsageError) as error:
                 raise ModelFileError(f"the model's own weights do not fit its backbone: {error}") from error
-        self._spec = model.spec
+        spec = model.spec
+        self._views = Views(model.geometry, spec.image_size, spec.white_level, spec.sigma)
+        self._tiled = model.geometry.tiling is not None
         engine = TorchEngine(extractor, device, self.precision, machine.batch_size)
-        self._scorer = TorchScorer(engine, model.detector, left_out)
+        self._scorer = TorchScorer(engine, model.detector, left_out, self._views.stacked)
         self._left_out = left_out
         self._threads = machine.threads
         # A GPU serves one batch after another; the threads around it decode and finish.
@@ -114,41 +119,65 @@ class Mapper:
                     "--batch-size and --workers"
                 ) from error
 
-        for results in stream(batches(sources, self._scorer.batch), work, self._threads):
+        # The inputs of a tiled image fill batches of their own.
+        for results in stream(batches(sources, 1 if self._tiled else self._scorer.batch), work, self._threads):
             yield from results
 
     def _map(self, chunk: list[Source], read: Callable[[Source], Image]) -> Iterator[Mapped | UnreadableImage]:
         """Maps of a batch, one at a time: each is as large as its file."""
-        outcomes: deque[UnreadableImage | tuple[Image, float]] = deque()
-        pixels, places = [], []
+        outcomes: deque[UnreadableImage | _Under] = deque()
         for source in chunk:
             began = time.perf_counter()
             try:
                 image = read(source)
-                pixels.append(prepare(image.pixels, self._spec.image_size, self._spec.white_level))
-                if self._left_out:
-                    places.append(source.place)
-                outcomes.append((image, time.perf_counter() - began))
+                if reason := self._views.refusal((image.height, image.width)):
+                    raise UnreadableImage(f"{source.path} {reason}.")
             except UnreadableImage as error:
                 outcomes.append(error)
-        grids = own = iter(())
-        each = 0.0
-        if pixels:
-            with self._turn:
-                began = time.perf_counter()
-                scored = self._scorer(np.stack(pixels), np.array(places) if self._left_out else None)
-                each = (time.perf_counter() - began) / len(pixels)
-            grids = iter(scored[0])
-            own = iter([None] * len(pixels) if scored[1] is None else scored[1].tolist())
+                continue
+            place = source.place if self._left_out else 0
+            outcomes.append(_Under(image, self._views.of(image.pixels), place, time.perf_counter() - began))
+        together, each = None, 0.0
+        if not self._tiled:  # one input an image: a batch of images is one of inputs
+            began = time.perf_counter()
+            readable = [one for one in outcomes if isinstance(one, _Under)]
+            together = iter(list(self._score(readable)))
+            each = (time.perf_counter() - began) / max(1, len(readable))
         while outcomes:
             outcome = outcomes.popleft()
             if isinstance(outcome, UnreadableImage):
                 yield outcome
                 continue
-            image, seconds = outcome
             began = time.perf_counter()
-            score_map = lift(next(grids), self._spec.image_size, self._spec.sigma, (image.height, image.width))
-            yield Mapped(image, score_map, next(own), 1000 * (seconds + each + time.perf_counter() - began))
+            view = outcome.view
+            scored = self._score([outcome]) if together is None else together
+            method_score = None
+            for number, (grid, own) in enumerate(islice(scored, len(view))):
+                view.add(number, grid)
+                method_score = own if method_score is None or own is None else max(own, method_score)
+            score_map = view.score_map()
+            seconds = outcome.seconds + each + time.perf_counter() - began
+            yield Mapped(outcome.image, score_map, method_score, view.placement, 1000 * seconds)
+
+    def _score(self, images: list[_Under]) -> Iterator[tuple[np.ndarray, float | None]]:
+        """Patch scores (h, w) and the method's score of every input of these images, in order, batch by batch."""
+        inputs = ((pixels, image.place) for image in images for pixels in image.view.inputs())
+        for batch in batches(inputs, self._scorer.batch):
+            pixels = np.stack([one for one, _ in batch])
+            places = np.array([place for _, place in batch]) if self._left_out else None
+            with self._turn:
+                grids, own = self._scorer(pixels, places)
+            yield from zip(grids, [None] * len(batch) if own is None else own.tolist(), strict=True)
+
+
+@dataclass
+class _Under:
+    """An image on its way to a map."""
+
+    image: Image
+    view: View
+    place: int  # in the order of learning, with `left_out`
+    seconds: float  # spent on it so far
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -101,6 +101,12 @@ def _facts(run: dict[str, Any], calibration: Calibration) -> Iterator[tuple[str,
         yield "pixel pitch", f"{run['pixel_pitch_mm']:g} mm"
     if run["group_by"] is not None:
         yield "part", run["group_by"]
+    if run["roi_digest"] is not None:
+        yield "outside the region of interest", f"{100 * run['uninspected_share']:.3g} % of each image"
+    if run["tile_px"] is not None:
+        yield "tiles", f"{run['tile_px']} px, sharing {run['overlap_px']} px"
+    if run["golden_sha256"] is not None:
+        yield "aligned to, sha256", run["golden_sha256"]
     yield "engine, precision", f"{run['engine']}, {run['precision']} (threshold: {run['stored_precision']})"
     yield "exit code", str(run["exit_code"])
     yield "versions", ", ".join(f"{name} {version}" for name, version in run["versions"].items())

@@ -36,6 +36,7 @@ class Scored:
     model_sha256: str
     exit_code: int
     already_finished: bool
+    uninspected_share: float  # of each image, outside the region of interest
     parts: dict[str, int] | None = None  # by verdict, where several images show one part
 
 
@@ -60,7 +61,17 @@ def total(
     if stored.model.group_by is not None:
         of_parts = {verdict.value: sum(one is verdict for one in parts.values()) for verdict in Verdict}
     return Scored(
-        folder.out, sum(counts.values()), counts, unreadable, notes, seconds, stored.sha256, exit_code, False, of_parts
+        out=folder.out,
+        images=sum(counts.values()),
+        counts=counts,
+        unreadable=unreadable,
+        notes=notes,
+        seconds=seconds,
+        model_sha256=stored.sha256,
+        exit_code=exit_code,
+        already_finished=False,
+        uninspected_share=stored.model.geometry.uninspected(),
+        parts=of_parts,
     )
 
 
@@ -98,6 +109,7 @@ def run_record(
         "sizes": [str(size) for size in stored.model.sizes],
         "group_by": stored.model.group_by,
         "pixel_pitch_mm": stored.model.pixel_pitch,
+        **stored.model.geometry.facts(),
         "outputs": outputs,
         "sqlite": sqlite,
         "images": scored.images,

@@ -7,21 +7,33 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from adcli.detectors import Batch
+
 SHAPES = ((6, 9, 7), (8, 5, 4), (10, 3, 2))  # (C, h, w); no grid divides another
 
 
 class ArrayFeatures:
-    """Layers (N, C, h, w) float32 as Features. `claims` is the number of images announced, where it differs."""
+    """Layers (N, C, h, w) float32 as Features. `claims` is the number of images announced, where it differs; `inside`
+    (N, h, w) bool are the patches to learn from."""
 
-    def __init__(self, layers: Sequence[np.ndarray], batch: int = 4, claims: int | None = None) -> None:
+    def __init__(
+        self,
+        layers: Sequence[np.ndarray],
+        batch: int = 4,
+        claims: int | None = None,
+        inside: np.ndarray | None = None,
+    ) -> None:
         self.layers = [np.ascontiguousarray(layer, dtype=np.float32) for layer in layers]
         self.n_images = len(self.layers[0]) if claims is None else claims
         self.shapes = tuple(tuple(layer.shape[1:]) for layer in self.layers)
         self.batch = batch
+        self.inside = inside
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self.layers[0]), self.batch):
-            yield tuple(torch.from_numpy(layer[start : start + self.batch].copy()) for layer in self.layers)
+            taken = slice(start, start + self.batch)
+            layers = tuple(torch.from_numpy(layer[taken].copy()) for layer in self.layers)
+            yield Batch(layers, None if self.inside is None else torch.from_numpy(self.inside[taken]))
 
     def taken(self, order: Sequence[int], batch: int = 4) -> ArrayFeatures:
         """These images only, in this order."""

@@ -10,9 +10,10 @@ import torch
 
 from adcli.backbones import find_backbone
 from adcli.backbones.extractor import build_extractor
-from adcli.detectors import DETECTORS
+from adcli.detectors import DETECTORS, Batch
 from adcli.engines.torch import TorchEngine, TorchScorer, fast_bf16
 from adcli.errors import AdcliError, UsageError
+from adcli.geometry import Geometry
 from adcli.model import Model, Provenance, Spec
 from adcli.sizes import MinArea, MinSize
 from adcli.store import load, save
@@ -73,6 +74,7 @@ class Bench:
             seed=0,
         )
         return Model(
+            geometry=Geometry(),
             spec=spec,
             weights={"conv1.weight": np.zeros(3, np.float32)},
             detector=detector,
@@ -189,7 +191,7 @@ def test_it_does_not_change_what_it_is_given(bench, seen):
             self.batches = [tensors([layer[i : i + 4] for layer in layers]) for i in range(0, len(layers[0]), 4)]
 
         def __iter__(self):
-            return iter(self.batches)
+            return map(Batch, self.batches)
 
     features = Kept(bench.good.layers)
     before = [[layer.clone() for layer in batch] for batch in features.batches]

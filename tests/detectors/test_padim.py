@@ -144,6 +144,7 @@ def test_refuses_features_whose_products_overflow():
 _MEASURE = """
 import sys
 import numpy as np, torch
+from adcli.detectors import Batch
 from adcli.detectors.padim import PaDiM, PaDiMParams
 
 torch.set_num_threads(1)
@@ -153,7 +154,7 @@ class Stream:
     def __init__(self, n_images): self.n_images = n_images
     def __iter__(self):
         for _ in range(self.n_images // 4):
-            yield tuple(torch.rand(4, *shape) for shape in self.shapes)
+            yield Batch(tuple(torch.rand(4, *shape) for shape in self.shapes))
 
 def peak():
     with open("/proc/self/status") as status:
