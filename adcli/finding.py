@@ -8,7 +8,7 @@ Paths stay strings until the end, because `./a.png` must come back as it was giv
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath, PurePosixPath
@@ -19,6 +19,12 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", 
 
 OWN_PICTURES = (".calibration.png", ".suspects.jpg")  # beside a model
 OWN_MARK = b"Software\0adcli"  # near the beginning of each
+
+PassedOver = Callable[[str], None]  # called with the path of a file that is left out for its suffix
+
+
+def no_matter(path: str) -> None:
+    """For those who need not know."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,18 @@ class FoundImage:
 
 
 def find_images(
-    inputs: Sequence[str], *, exclude: Path | None = None, stdin: Iterable[str] | None = None
+    inputs: Sequence[str],
+    *,
+    exclude: Path | None = None,
+    stdin: Iterable[str] | None = None,
+    passed_over: PassedOver = no_matter,
 ) -> list[FoundImage]:
     """The images that `inputs` name, in the order given, each once.
 
     An input is a file (of any suffix), a folder (searched to the bottom for image suffixes, hidden names left out,
     links to folders followed once, sorted by path bytes), a quoted glob (`**` crosses folders), or `-` for one path a
     line from `stdin`. What exists is literal: `part[1].png` needs no escape. What is below `exclude` is skipped.
+    `passed_over` is told of every file in a folder, not hidden, that has no image suffix.
 
     `relative` names the outputs, so no two are equal: where folders hold equal names, every `relative` of the call is
     preceded by as many of its parent folders as it takes to tell all of them apart.
@@ -49,7 +60,7 @@ def find_images(
     forbidden = None if exclude is None else os.path.realpath(exclude)
     found: dict[tuple[str, str], tuple[FoundImage, tuple[str, ...]]] = {}
     for text, is_pattern in _spelt(inputs, stdin):
-        for base, relative in _resolve(text, is_pattern, forbidden):
+        for base, relative in _resolve(text, is_pattern, forbidden, passed_over):
             folder, name = os.path.split(base + relative)
             real = os.path.realpath(folder or ".")
             # A file that is reached through two links to its folder is one file.
@@ -77,10 +88,12 @@ def is_own_picture(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def walk_images(folder: str | os.PathLike[str], forbidden: str | None = None) -> list[str]:
+def walk_images(
+    folder: str | os.PathLike[str], forbidden: str | None = None, passed_over: PassedOver = no_matter
+) -> list[str]:
     """The image files below `folder`, relative to it with `/` separators, sorted by their bytes.
 
-    `forbidden` is the real path of a folder to stay out of.
+    `forbidden` is the real path of a folder to stay out of; `passed_over` is told of every other file.
     """
     images: list[str] = []
     pending = [""]
@@ -96,9 +109,9 @@ def walk_images(folder: str | os.PathLike[str], forbidden: str | None = None) ->
         for entry in _entries(here):
             if _is_folder(entry):
                 folders.append(f"{relative}{entry.name}/")
-            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not is_own_picture(
-                os.path.join(here, entry.name)
-            ):
+            elif os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+                passed_over(os.path.join(here, entry.name))
+            elif not is_own_picture(os.path.join(here, entry.name)):
                 images.append(relative + entry.name)  # broken links and pipes too: they become ERROR
         pending += sorted(folders, key=os.fsencode, reverse=True)
     return sorted(images, key=os.fsencode)
@@ -117,12 +130,12 @@ def _spelt(inputs: Sequence[str], stdin: Iterable[str] | None) -> Iterator[tuple
                 yield path.replace(os.sep, "/"), False
 
 
-def _resolve(text: str, is_pattern: bool, forbidden: str | None) -> Iterator[tuple[str, str]]:
+def _resolve(text: str, is_pattern: bool, forbidden: str | None, passed_over: PassedOver) -> Iterator[tuple[str, str]]:
     """The files that one input means, as (what precedes, relative path): joined as strings they are the path."""
     wildcard = min((at for at in map(text.find, "*?[") if at >= 0), default=-1)
     if os.path.isdir(text):
         base = text.rstrip("/") + "/"
-        yield from ((base, relative) for relative in walk_images(text, forbidden))
+        yield from ((base, relative) for relative in walk_images(text, forbidden, passed_over))
     elif os.path.lexists(text):
         slash = text.rfind("/") + 1
         yield text[:slash], text[slash:]
@@ -135,9 +148,12 @@ def _resolve(text: str, is_pattern: bool, forbidden: str | None) -> Iterator[tup
         for match in _expand(base, "", parts):
             if os.path.isdir(base + match or "."):
                 prefix = match and f"{match}/"
-                matches.update(prefix + below for below in walk_images(base + match or ".", forbidden))
+                below = walk_images(base + match or ".", forbidden, passed_over)
+                matches.update(prefix + one for one in below)
             elif any_suffix or os.path.splitext(match)[1].lower() in SUFFIXES:
                 matches.add(match)
+            else:
+                passed_over(base + match)
         if not matches:
             raise UsageError(f"The pattern {text} matches no image; check it, or give the folder itself.")
         yield from ((base, match) for match in sorted(matches, key=os.fsencode))

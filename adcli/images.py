@@ -16,9 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from adcli.decoding import decode
 from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage, find_images
-from adcli.formats import Header, NotWhole, read_header
+from adcli.formats import MAGIC_BYTES, Header, NotWhole, check_kind, read_header
 
 __all__ = ["MAX_PIXELS", "FoundImage", "Image", "digest_image", "find_images", "prepare", "read_image"]
 
@@ -83,6 +84,8 @@ def _read_whole(path: Path, max_pixels: int) -> bytes:
         before = os.fstat(file.fileno())
         if before.st_size > 2**20 + _MAX_BYTES_PER_PIXEL * max_pixels:
             raise NotWhole(f"has {before.st_size} bytes, more than {max_pixels} pixels need; cut it into parts")
+        check_kind(file.read(MAGIC_BYTES))
+        file.seek(0)
         data = file.read()
         after = os.fstat(file.fileno())
     if not len(data) == before.st_size == after.st_size or before.st_mtime_ns != after.st_mtime_ns:
@@ -95,15 +98,11 @@ def _decode(data: bytes, header: Header) -> np.ndarray:
         data = bytearray(data)
         for offset, patch in header.patches:
             data[offset : offset + len(patch)] = patch
-    silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # of OpenCV 4 and of 5
-    silence(0)  # it would write to stderr what is raised here
-    try:
-        # Decoded from memory: the sha256 is of the same bytes, and on Windows cv2.imread cannot open all names.
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise NotWhole("could not be decoded; copy it again, or save it as PNG") from error
+    pixels, said = decode(data if header.bare is None else header.bare)
     if pixels is None:
-        raise NotWhole("could not be decoded; copy it again, or save it as PNG")
+        raise NotWhole(f"could not be decoded{said and f' ({said})'}; copy it again, or save it as PNG")
+    if said:  # pixels came all the same, but not those of the part
+        raise NotWhole(f"is damaged ({said}); copy it again, or save it as PNG")
     if pixels.shape[:2] != (header.height, header.width) or pixels.dtype != (
         np.uint8 if header.bits == 8 else np.uint16
     ):

@@ -50,6 +50,7 @@ def _block(name: str) -> str:
         "area-rule": area_rule_table,
         "padim-cost": padim_cost,
         "patchcore-cost": patchcore_cost,
+        "corpus": corpus_tables,
     }
     return tables[name]()
 
@@ -176,6 +177,20 @@ def area_rule_table() -> str:
         bound = thresholds.area_rule(np.arange(float(n))).rate_high
         rows.append([f"{n}", f"{100 / (n + 1):.2g} %", f"{100 * bound:.2g} %"])
     return _table(["n", "on average", "with 95 % confidence at most"], rows)
+
+
+# Inputs
+
+
+def corpus_tables() -> str:
+    """What becomes of each file of the corpus, which tests/test_corpus.py holds to a real run."""
+    sys.path.insert(0, str(ROOT))
+    from tests.corpus import tables
+
+    parts = []
+    for heading, rows in tables():
+        parts += [f"### {heading}", _table(["file", "what it is", "what becomes of it"], rows)]
+    return "\n\n".join(parts)
 
 
 def _table(head: list[str], rows: Iterable[Iterable[str]]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -136,3 +138,106 @@ WHOLE = {
     "webp lossy": pil(SMOOTH, "WEBP"),
     "webp extended": pil(ALPHA, "WEBP"),
 }
+
+
+# Parts of files, to be put together wrongly.
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_END = png_chunk(b"IEND", b"")
+
+
+def png_of(*chunks: tuple[bytes, bytes]) -> bytes:
+    return PNG_SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks) + PNG_END
+
+
+def png_header(width: int, height: int, bits: int = 8, colour: int = 0, interlaced: int = 0) -> tuple[bytes, bytes]:
+    return b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
+
+
+def png_rows(pixels: np.ndarray) -> bytes:
+    """Rows as PNG compresses them: a filter byte, then the row's bytes."""
+    return b"".join(b"\0" + row.tobytes() for row in pixels)
+
+
+def png_gray(*before: tuple[bytes, bytes], rows: bytes | None = None, size: Sequence[int] = (65, 48)) -> bytes:
+    """GRAY with chunks before its pixels, or with other compressed rows in place of its own."""
+    body = zlib.compress(png_rows(GRAY)) if rows is None else rows
+    return png_of(png_header(*size), *before, (b"IDAT", body))
+
+
+def png_interlaced() -> bytes:
+    """GRAY in the seven passes of Adam7 (PNG section 8.2): first column, first row, steps."""
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    rows = b"".join(png_rows(GRAY[y::down, x::across]) for x, y, across, down in passes)
+    return png_of(png_header(65, 48, interlaced=1), (b"IDAT", zlib.compress(rows)))
+
+
+def png_palette(*before: tuple[bytes, bytes]) -> bytes:
+    rows = zlib.compress(png_rows(GRAY // 128))
+    return png_of(png_header(65, 48, colour=3), *before, (b"IDAT", rows))
+
+
+def jpeg_sized(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose header states another size."""
+    return re.sub(
+        rb"(\xff[\xc0\xc2]\0.\x08)....",
+        lambda f: f[1] + struct.pack(">HH", height, width),
+        data,
+        count=1,
+        flags=re.DOTALL,
+    )
+
+
+def tiff_of(data: bytes, compression: int, size: Sequence[int] = (65, 48), bits: int = 8, colours: int = 1) -> bytes:
+    """A gray TIFF of one strip."""
+    tags = [(256, size[0]), (257, size[1]), (258, bits), (259, compression), (262, colours), (273, 122), (277, 1)]
+    tags += [(278, size[1]), (279, len(data))]
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + directory + bytes(4) + data
+
+
+def bmp_header(width: int, height: int, compression: int = 0, offset: int = 54) -> bytes:
+    return b"BM" + struct.pack(
+        "<IHHIIiiHHIIiiII", 0, 0, 0, offset, 40, width, height, 1, 24, compression, 0, 0, 0, 0, 0
+    )
+
+
+def animated(kind: str) -> bytes:
+    frames = [Pillow.fromarray(255 - RGB), Pillow.fromarray(RGB // 2)]
+    return pil(RGB, kind, save_all=True, append_images=frames)
+
+
+def several_pages() -> bytes:
+    return tiff(np.stack([GRAY, GRAY]))
+
+
+def with_thumbnail_page() -> bytes:
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(GRAY)
+        writer.write(GRAY[::2, ::2], subfiletype=1)
+    return stream.getvalue()
+
+
+def quantized(kind: str) -> bytes:
+    stream = io.BytesIO()
+    Pillow.fromarray(RGB).quantize(16).save(stream, kind)
+    return stream.getvalue()
+
+
+def turned(kind: str) -> bytes:
+    exif = Pillow.Exif()
+    exif[0x112] = 6
+    return pil(SMOOTH, kind, exif=exif)
+
+
+def few_bits(bits: int) -> bytes:
+    """A PNG of 2 or 4 bits a pixel."""
+    width = -(-65 * bits // 8)
+    return png_of(png_header(65, 48, bits), (b"IDAT", zlib.compress(png_rows(GRAY[:, :width]))))
+
+
+def lzw_with_a_hole() -> bytes:
+    data = bytearray(EXACT["tiff lzw"][0])
+    data[1000:1200] = bytes(200)
+    return bytes(data)

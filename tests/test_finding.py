@@ -266,3 +266,19 @@ def test_ten_thousand_images_are_found_within_seconds_and_the_order_is_not_the_d
 def test_walking_is_finding_without_names(here: Path) -> None:
     make(here / "in", "b/2.png", "a.png", "c.txt")
     assert walk_images("in") == walk_images(Path("in")) == ["a.png", "b/2.png"]
+
+
+def test_files_of_folders_without_an_image_suffix_are_told_and_no_others(here: Path) -> None:
+    make(here / "in", "a.png", "b.txt", "sub/c.GIF", "sub/none", ".hidden.txt", ".cache/d.txt", "out/e.txt")
+    make(here, "named.txt")
+
+    def told(*inputs: str) -> list[str]:
+        left: list[str] = []
+        find_images(inputs, exclude=Path("in/out"), passed_over=left.append)
+        return sorted(left)
+
+    assert told("in") == ["in/b.txt", "in/sub/c.GIF", "in/sub/none"]
+    assert told("named.txt", "in/a.png") == []
+    assert told("in/*") == ["in/b.txt", "in/sub/c.GIF", "in/sub/none"]
+    assert told("in/*.txt", "in/a.png") == []
+    assert walk_images("in") == ["a.png"]

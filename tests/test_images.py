@@ -51,7 +51,7 @@ def test_jpegs_are_read_close_to_what_was_written(tmp_path: Path, kind: str, tol
 
 def test_one_bit_becomes_0_and_255(tmp_path: Path) -> None:
     expected = np.where(GRAY > 127, 255, 0).astype(np.uint8)
-    for kind, options in [("PNG", {}), ("TIFF", {}), ("TIFF", {"compression": "group4"}), ("BMP", {})]:
+    for kind, options in [("PNG", {}), ("TIFF", {}), ("BMP", {})]:
         stream = io.BytesIO()
         Pillow.fromarray(expected).convert("1", dither=Pillow.Dither.NONE).save(stream, kind, **options)
         np.testing.assert_array_equal(read(tmp_path, stream.getvalue()).pixels, expected)

@@ -9,6 +9,7 @@ import typer
 
 from adcli.cli import options as o
 from adcli.cli.console import Terminal, lacks_blocks, show, show_json
+from adcli.cli.inputs import find_inputs
 
 
 def calibrate(
@@ -55,7 +56,6 @@ def calibrate(
     adcli calibrate ./held-out --min-area 30px --min-area 2000px --dry-run
     adcli calibrate ./held-out --group-by '(part[0-9]+)_' --leave-out-group 'lot[0-9]+'
     """
-    from adcli.finding import find_images
     from adcli.report.calibrations import calibration_json, calibration_tables
     from adcli.sizes import AskedSize, parse_pitch
     from adcli.tasks.calibrate import calibrate as task
@@ -64,7 +64,7 @@ def calibrate(
     from adcli.thresholds.estimators import Rule
 
     terminal = Terminal(quiet)
-    images = find_images(held_out, stdin=o.stdin_lines(held_out))
+    images = find_inputs(held_out, terminal)
     with terminal.progress() as progress:
         calibrated = task(
             images,

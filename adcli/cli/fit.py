@@ -10,6 +10,7 @@ import typer
 
 from adcli.cli import options as o
 from adcli.cli.console import Terminal, lacks_blocks, show, show_json
+from adcli.cli.inputs import find_inputs
 
 
 def fit(
@@ -93,7 +94,6 @@ def fit(
     adcli fit ./good --holdout 0 && adcli calibrate ./good-of-today
     """
     from adcli.backbones import RANDOM
-    from adcli.finding import find_images
     from adcli.report.calibrations import calibration_json, calibration_tables
     from adcli.report.tables import fit_json, fit_summary
     from adcli.sizes import AskedSize, parse_pitch
@@ -124,7 +124,7 @@ def fit(
         seed=seed,
         offline=offline,
     )
-    images = find_images(good, stdin=o.stdin_lines(good))
+    images = find_inputs(good, terminal)
     with terminal.progress() as progress:
         fitted = task(
             images,

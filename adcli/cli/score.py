@@ -12,6 +12,7 @@ import typer
 from adcli.cli import options as o
 from adcli.cli.console import Terminal, show, show_json
 from adcli.cli.exits import Terminated
+from adcli.cli.inputs import find_inputs
 
 _NAMED = 5  # unreadable images that are named on the terminal; results.jsonl has all
 
@@ -55,14 +56,13 @@ def score(
     adcli score ./incoming --out ./results --junit --sqlite line-3.db
     adcli score ./incoming --out ./results --html
     """
-    from adcli.finding import find_images
     from adcli.report.tables import score_json, score_table
     from adcli.tasks.mapping import Machine
     from adcli.tasks.score import Outputs
     from adcli.tasks.score import score as task
 
     terminal = Terminal(quiet)
-    found = find_images(images, exclude=out, stdin=o.stdin_lines(images))
+    found = find_inputs(images, terminal, exclude=out)
     with _told_when_stopped(terminal), terminal.progress() as progress:
         scored = task(
             found,

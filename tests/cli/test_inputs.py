@@ -187,3 +187,21 @@ def test_good_images_for_fit_come_from_files_globs_and_stdin_alike(dataset: Path
     by_stdin = adcli("fit", "-", "-m", "stdin.h5", *QUICK, stdin=listed)
     assert by_folder.code == by_glob.code == by_stdin.code == 0
     assert Path("folder.h5").read_bytes() == Path("glob.h5").read_bytes() == Path("stdin.h5").read_bytes()
+
+
+def test_what_folders_hold_beside_images_is_told_once_by_suffix(
+    part: Path, model: Path, adcli: Adcli, here: Path
+) -> None:
+    Path("in").mkdir()
+    shutil.copy(part, "in/a.png")
+    words = ("score", "in", "./in", "-m", model, "--out", "out")
+    start, end = "passed over in folders: ", "; one that is named is read\n"
+    assert adcli(*words).err == ""
+    Path("in/notes").touch()
+    assert adcli(*words).err == f"{start}1 file is no image by suffix (1 without suffix){end}"
+    for name in ("b.gif", "c.GIF", "d.txt", "e.xml", "f.csv", "g.json", "h.log"):
+        Path("in", name).touch()
+    kinds = "2 .gif, 1 .csv, 1 .json, 1 .log, 1 .txt, 2 others"
+    assert adcli(*words).err == f"{start}8 files are no image by suffix ({kinds}){end}"
+    assert adcli(*words, "--quiet").err == ""
+    assert start in adcli("calibrate", "in", "-m", shutil.copy(model, "own.h5"), "--dry-run").err

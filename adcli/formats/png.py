@@ -1,0 +1,44 @@
+"""PNG (ISO/IEC 15948) section 5: chunks of length, type, data and CRC, from IHDR to IEND."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from adcli.formats.whole import Header, NotWhole, check_size, need
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray and alpha, RGB and alpha
+_PALETTE = 3
+_MOST_INFLATED = 1032  # times: deflate's shortest code is 2 bits, for at most 258 bytes (RFC 1951, 3.2.5)
+
+
+def read_png(data: bytes, max_pixels: int) -> Header:
+    """Chunks with the right checksums, and enough of them for the pixels that the header states."""
+    need(data[12:16] == b"IHDR", "it does not begin with its header chunk")
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    check_size(width, height, max_pixels)
+    need(colour in _CHANNELS and depth in (1, 2, 4, 8, 16), "its header makes no sense")
+    view, at, kind = memoryview(data), 8, b""
+    kept, chunks, compressed = [view[:8]], 0, 0
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        (crc,) = struct.unpack_from(">I", data, end)
+        need(zlib.crc32(view[at + 4 : end]) == crc, "a checksum does not match")
+        if kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1:
+            raise NotWhole("is an animation, and which frame shows the part is not known; save one frame as PNG")
+        if kind == b"IDAT":
+            compressed += length
+        # The rest (profiles, texts, gamma, times) changes no stored value, but libpng would inflate it and comment it.
+        if _is_critical(kind) and not (kind == b"PLTE" and colour != _PALETTE):
+            kept.append(view[at : end + 4])
+        chunks += 1
+        at = end + 4
+    rows = height * (1 + (width * depth * _CHANNELS[colour] + 7) // 8)
+    need(compressed * _MOST_INFLATED >= rows, f"{compressed} bytes cannot hold its {width} x {height} pixels")
+    return Header(width, height, 16 if depth == 16 else 8, bare=None if len(kept) == chunks + 1 else b"".join(kept))
+
+
+def _is_critical(kind: bytes) -> bool:
+    """By the case of its first letter; a decoder must understand it."""
+    return not kind[0] & 0x20
