@@ -15,6 +15,7 @@ import numpy as np
 
 from adcli.errors import ModelFileError
 from adcli.geometry import Geometry
+from adcli.guard import Guard, GuardLimit
 from adcli.sizes import MinArea, MinSize
 
 
@@ -53,6 +54,7 @@ class Calibration:
     digests: np.ndarray  # (images, 32) uint8, sha256 of the images behind the scores, ascending
     median_pixel: float  # of the held-out maps, every second row and column, each map counting alike
     low_pixel: float  # their 1 % quantile
+    guard: GuardLimit | None  # None: the input guard is off
 
     def __post_init__(self) -> None:
         for threshold in (self.threshold, self.check_threshold):
@@ -103,6 +105,7 @@ class Model:
     geometry: Geometry  # what of an image is looked at, and in what pieces
     weights: dict[str, np.ndarray]  # the backbone's, up to the last used layer, under torchvision's names
     detector: Any
+    guard: Guard | None  # what good images look like; None in files of an adcli that had none
     footprint: float  # pixels above half of one lifted patch, as a share of the image, or of a tile
     sizes: tuple[MinSize, ...]  # that a region must have to count, any of them; by default the footprint's area
     scales: Scales | None  # of several sizes

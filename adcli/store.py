@@ -32,7 +32,7 @@ from adcli.model import Model, Spec
 
 SCHEMA = 1
 _FORMAT = "adcli-model"
-_DETECTOR_PARTS = ("spec", "geometry", "weights", "detector")  # what `calibrate` leaves as it was
+_DETECTOR_PARTS = ("spec", "geometry", "weights", "detector", "guard")  # what `calibrate` leaves as it was
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adcli.guard import Look
 from adcli.model import Calibration, Model
 from adcli.regions import area_score, find_regions
 from adcli.sizes import PixelSize
@@ -70,12 +71,13 @@ def map_thresholds(model: Model, threshold: float) -> np.ndarray:
     return level_thresholds(threshold, model.scales.centre, model.scales.spread)
 
 
-def judge(model: Model, calibration: Calibration, score_map: np.ndarray) -> Judgement:
-    """The verdict on a map (H, W) float32 of the file's size.
+def judge(model: Model, calibration: Calibration, score_map: np.ndarray, look: Look) -> Judgement:
+    """The verdict on a map (H, W) float32 of the file's size, and on how the image looks.
 
     NG exactly when the map has an 8-connected region strictly above the threshold that has the minimum size; where
     there is a check threshold, CHECK when it has such a region above that one only. With several sizes each has a
-    threshold of its own, and the mask is the union of the regions that any of them finds.
+    threshold of its own, and the mask is the union of the regions that any of them finds. What would be OK is CHECK,
+    with an empty mask and the reason, where the input guard is on and objects to the look of the image.
     """
     measured = measure(model, score_map)
     area = measured.sizes[0].area
@@ -93,7 +95,11 @@ def judge(model: Model, calibration: Calibration, score_map: np.ndarray) -> Judg
         if threshold is not None and score > threshold:
             mask, regions = _decided(model, score_map, measured.sizes, map_thresholds(model, threshold))
             return Judgement(verdict, None, score, area, rank, regions, mask, conditions)
-    return Judgement(Verdict.OK, None, score, area, rank, [], nothing, conditions)
+    objection = None
+    if model.guard is not None and calibration.guard is not None:
+        objection = model.guard.objection(look, calibration.guard.limit)
+    verdict = Verdict.OK if objection is None else Verdict.CHECK
+    return Judgement(verdict, objection, score, area, rank, [], nothing, conditions)
 
 
 def _decided(

@@ -14,6 +14,8 @@ from adcli.detectors.padim import PaDiM, PaDiMParams
 from adcli.detectors.patchcore import PatchCore, PatchCoreParams
 from adcli.detectors.reduction import Reduction
 from adcli.geometry import Geometry
+from adcli.guard import Guard, GuardLimit
+from adcli.guard.gate import Gate
 from adcli.model import Calibration, Model, Provenance, Scales, Spec
 from adcli.sizes import MinArea, MinLength, MinSize
 
@@ -34,6 +36,13 @@ DETECTORS = {
         PatchCoreParams(0.25, 7, 64, 3), SHAPES, real(5, 7), np.array([0, 3, 3, 1, 2], np.int32), 16, 0.1 + 0.2
     ),
 }
+GUARD = Guard(
+    formats=((1, 8), (3, 16)),
+    centre=RNG.standard_normal(11),
+    below=RNG.random(11),
+    above=RNG.random(11),
+    gate=Gate(RNG.standard_normal(5), real(2, 5), RNG.random(2), 0.01, 2.2, 0.7),
+)
 CALIBRATION = Calibration(
     rule="band 1 % and 5 %",
     guarantee="With 95 % confidence at most 1 % of good images are rejected.",
@@ -50,6 +59,7 @@ CALIBRATION = Calibration(
     digests=RNG.integers(0, 256, (6, 32), np.uint8),
     median_pixel=0.3,
     low_pixel=-0.1,
+    guard=GuardLimit(limit=3.5, rate=1 / 7, rate_high=0.39, max_reject=0.2, beyond=0),
 )
 
 
@@ -69,6 +79,7 @@ def make(detector="padim, channels", calibration=CALIBRATION, **changes):
         spec=spec,
         weights={"conv1.weight": real(2, 3, 1, 1), "bn1.bias": real(2)},
         detector=DETECTORS[detector],
+        guard=GUARD,
         footprint=1 / 3,
         sizes=(MinSize(MinArea(0.4, "mm2")), MinSize(MinArea(1.0, "px"), MinLength(2.5, "mm"), MinLength(3.0, "px"))),
         scales=Scales(np.array([0.5, -0.1]), np.array([1.0, 0.3]), 9, "leave-one-out"),

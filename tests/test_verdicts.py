@@ -8,14 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adcli import verdicts as tested
 from adcli.model import Scales
 from adcli.sizes import MinArea, MinSize
 from adcli.types import Verdict
-from adcli.verdicts import judge
 from tests.metrics.references import regions_of
 from tests.models import CALIBRATION, make
 
 HELD_OUT = np.array([0.2, 0.5, 0.5, 0.9])
+
+
+def judge(model, calibration, score_map):
+    """By the map alone, without an input guard."""
+    return tested.judge(replace(model, guard=None), calibration, score_map, None)
 
 
 def calibrated(threshold=1.0, check=None, area=4.0, unit="px", pitch=None):

@@ -35,6 +35,8 @@ def calibrate(
     quantile: o.Quantile = None,
     sigmas: o.Sigmas = None,
     threshold: o.ThresholdByHand = None,
+    guard: o.Guard = True,
+    guard_reject: o.GuardReject = None,
     pictures: o.Pictures = True,
     dry_run: Annotated[bool, o.option("--dry-run", help="Print what would come of it, and write nothing.")] = False,
     device: o.Device = "auto",
@@ -69,7 +71,9 @@ def calibrate(
         calibrated = task(
             images,
             model,
-            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold, quantile, sigmas),
+            rule=Rule(
+                rule, max_false_reject, confidence, check_false_reject, threshold, quantile, sigmas, guard, guard_reject
+            ),
             size=AskedSize.parse(min_area, min_length, min_width),
             pixel_pitch=None if pixel_pitch is None else parse_pitch(pixel_pitch),
             group_by=group_by,

@@ -71,6 +71,8 @@ def fit(
     quantile: o.Quantile = None,
     sigmas: o.Sigmas = None,
     threshold: o.ThresholdByHand = None,
+    guard: o.Guard = True,
+    guard_reject: o.GuardReject = None,
     pictures: o.Pictures = True,
     force: Annotated[bool, o.option("--force", help="Overwrite the model.", twin=False)] = False,
     seed: Annotated[int, o.option("--seed", min=0, max=2**63 - 1, help="Seed of everything that is drawn.")] = 0,
@@ -130,7 +132,9 @@ def fit(
             images,
             model,
             recipe,
-            rule=Rule(rule, max_false_reject, confidence, check_false_reject, threshold, quantile, sigmas),
+            rule=Rule(
+                rule, max_false_reject, confidence, check_false_reject, threshold, quantile, sigmas, guard, guard_reject
+            ),
             machine=Machine(device, engine, precision, batch_size, workers),
             overwrite=force,
             pictures=pictures,

@@ -27,6 +27,7 @@ def info(
     adcli info
     adcli info lid.h5 --json
     """
+    from adcli.report.calibrations import guard_json
     from adcli.report.tables import key_values
     from adcli.store import SCHEMA, load
 
@@ -67,6 +68,7 @@ def info(
         "max_false_reject": calibration and calibration.max_false_reject,
         "check_false_reject": calibration and calibration.check_false_reject,
         "confidence": calibration and calibration.confidence,
+        **guard_json(calibration and calibration.guard),
         "threshold_engine": calibration and calibration.engine,
         "threshold_precision": calibration and calibration.precision,
         "held_out": len(calibration.scores) if calibration else 0,

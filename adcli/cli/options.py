@@ -112,6 +112,19 @@ Confidence = Annotated[
         help="Confidence of that bound, such as 0.95; without it, it is an average.",
     ),
 ]
+Guard = Annotated[
+    bool,
+    option("--guard/--no-guard", help="CHECK instead of OK for an image that is wholly unlike the good ones."),
+]
+GuardReject = Annotated[
+    float | None,
+    option(
+        "--guard-reject",
+        parser=share,
+        metavar="SHARE",
+        help="Share of good images that the input guard may make CHECK; without it, as few as the images allow.",
+    ),
+]
 CheckFalseReject = Annotated[
     float | None,
     option(

@@ -7,7 +7,7 @@ detector's matrix products always have the same shape, short batches being fille
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -94,6 +94,21 @@ class TorchEngine:
         return tuple(torch.cat(layer) for layer in zip(*alone, strict=True))
 
 
+class Scored(NamedTuple):
+    """A batch of N images."""
+
+    grid: np.ndarray  # (N, h, w) float32, one score a patch
+    image: np.ndarray | None  # (N,) float32, the method's own image score
+    pooled: np.ndarray  # (N, D) float32, see `pool`
+
+
+@torch.inference_mode()
+def pool(features: tuple[torch.Tensor, ...]) -> np.ndarray:
+    """Features (N, C, h, w) of several layers to those of the deepest, averaged over its grid: (N, C) float32."""
+    deepest = min(reversed(features), key=lambda layer: layer.shape[2] * layer.shape[3])
+    return torch.stack([image.mean((1, 2)) for image in deepest]).cpu().numpy()  # one by one: sums in one order
+
+
 class TorchScorer:
     """A backbone and a detector: prepared pixels to patch scores. Safe to call from several threads on a CPU."""
 
@@ -112,8 +127,8 @@ class TorchScorer:
             raise EnvironmentFault(f"{engine.device} has too little memory for this model: use --device cpu") from error
 
     @torch.inference_mode()
-    def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-        """Up to `batch` images (N, H, W, 3) to patch scores (N, h, w) and the method's image scores (N,), or None.
+    def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
+        """Up to `batch` images (N, H, W, 3) to what is said of them.
 
         `places` (N,) in the order of learning are given exactly with `left_out`.
         """
@@ -123,6 +138,7 @@ class TorchScorer:
             if self.device.type == "cuda" and missing:
                 pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
             features = self._engine.features_alone(pixels)
+            pooled = pool(features)
             if self.device.type == "cpu" and missing:
                 features = tuple(torch.cat([layer, layer[-1:].expand(missing, -1, -1, -1)]) for layer in features)
             if self._stacked > 1:
@@ -135,8 +151,8 @@ class TorchScorer:
         grid = scores.grid.float().cpu().numpy()
         if self._stacked > 1:
             own = None if image is None else np.repeat(image, self._stacked)
-            return grid.reshape(self._stacked, -1, grid.shape[2]), own
-        return grid[:count], image
+            return Scored(grid.reshape(self._stacked, -1, grid.shape[2]), own, pooled)
+        return Scored(grid[:count], image, pooled[:count])
 
 
 def stack(features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

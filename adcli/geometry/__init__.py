@@ -108,24 +108,42 @@ class View:
             self.placement = place(golden, pixels, views.white_level)
             self._pixels = _warp(pixels, self.placement.to_image, cv2.WARP_INVERSE_MAP)
         self._map: np.ndarray | None = None
+        self._overview: np.ndarray | None = None
+
+    @property
+    def correlation(self) -> float:
+        """With the golden image; 1 where there is none."""
+        return 1.0 if self.placement is None else self.placement.correlation
 
     def __len__(self) -> int:
         return len(self._boxes)
 
     def inputs(self) -> Iterator[np.ndarray]:
         """What the network sees, (H, W, 3) float32 RGB in [0, 1] each, made when asked for."""
-        for number, box in enumerate(self._boxes):
-            prepared = prepare(box.of(self._pixels), self._views.image_size, self._views.white_level)
-            inside = self._input_inside(number)
-            if inside is not None:
-                prepared[~inside] = _BLANK
-            yield prepared
+        if self._views.geometry.tiling is None and self._boxes:
+            yield self.overview()
+            return
+        for box in self._boxes:
+            yield self._prepared(box)
 
-    def _input_inside(self, number: int) -> np.ndarray | None:
-        """Pixels (H, W) bool of an input that are of the region of interest alone; None where all are."""
+    def overview(self) -> np.ndarray:
+        """The whole image as the network would see it, (H, W, 3) float32."""
+        if self._overview is None:
+            self._overview = self._prepared(Box(0, self._size[0], 0, self._size[1]))
+        return self._overview
+
+    def _prepared(self, box: Box) -> np.ndarray:
+        prepared = prepare(box.of(self._pixels), self._views.image_size, self._views.white_level)
+        inside = self._input_inside(box)
+        if inside is not None:
+            prepared[~inside] = _BLANK
+        return prepared
+
+    def _input_inside(self, box: Box) -> np.ndarray | None:
+        """Pixels (H, W) bool of what an input shows that are of the region of interest alone; None where all are."""
         if self._inside is None:
             return None
-        inside = self._boxes[number].of(self._inside)
+        inside = box.of(self._inside)
         if inside.all():
             return None
         # Through the same resampling as the image: a pixel with a part of 1 has nothing of what lies outside in it.
@@ -135,7 +153,7 @@ class View:
 
     def patches_inside(self, number: int, grid: tuple[int, int]) -> np.ndarray | None:
         """Patches (h, w) bool of an input that see some of the region of interest; None where all do."""
-        inside = self._input_inside(number)
+        inside = self._input_inside(self._boxes[number])
         if inside is None:
             return None
         return cv2.resize(inside.astype(np.float32), (grid[1], grid[0]), interpolation=cv2.INTER_AREA) > 0

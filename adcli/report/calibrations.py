@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from adcli.report.histogram import histogram_text
 from adcli.report.tables import add_row, make_table, number
+from adcli.thresholds import at_most
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from adcli.guard import GuardLimit
+    from adcli.model import Calibration
     from adcli.tasks.calibrate import Calibrated
     from adcli.thresholds import Estimate
 
@@ -111,6 +114,7 @@ def _lines(calibrated: Calibrated) -> list[str]:
         lines.append(
             f"CHECK above {calibrated.check.threshold:.6g} ({calibrated.check.rule}): {calibrated.check.guarantee}"
         )
+    lines += _guard_lines(model.require_calibration(), _unit(calibrated))
     size = model.sizes[0]
     share = {"share": f" ({100 * size.area.value:.3g} % of the image)", "mm2": f" ({size.area})", "px": ""}
     counts = f"a region counts from {_span(*calibrated.area_px)} px on{share[size.area.unit]}"
@@ -136,6 +140,32 @@ def _lines(calibrated: Calibrated) -> list[str]:
     return lines
 
 
+def _guard_lines(calibration: Calibration, unit: str) -> list[str]:
+    guard = calibration.guard
+    if guard is None:
+        return []
+    promise = (
+        f"the next good {unit} is CHECK by it with a probability of at most {at_most(guard.rate)}, and with 95 % "
+        f"confidence at most {at_most(guard.rate_high)} of good {unit}s are"
+    )
+    if calibration.evidence != "held-out":
+        promise = f"approximately, by leaving one out at a time, {promise}"
+    n = calibration.scores.size
+    return [f"input guard above {guard.limit:.4g} ({guard.beyond} of {n} {unit}s are): {promise}"]
+
+
+def guard_json(guard: GuardLimit | None) -> dict[str, Any]:
+    """The input guard in `calibrate --json`, `fit --json` and `info --json`."""
+    return {
+        "guard": guard is not None,
+        "guard_limit": guard and guard.limit,
+        "guard_rate": guard and guard.rate,
+        "guard_rate_high": guard and guard.rate_high,
+        "guard_reject": guard and guard.max_reject,
+        "guard_beyond": guard and guard.beyond,
+    }
+
+
 def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
     """`calibrate --json`, flat but for the lists."""
     in_force, check, model = calibrated.in_force, calibrated.check, calibrated.model
@@ -154,6 +184,7 @@ def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
         "guarantee": in_force.guarantee,
         "promises": in_force.promises,
         "check_guarantee": check and check.guarantee,
+        **guard_json(model.require_calibration().guard),
         "threshold_before": calibrated.before and calibrated.before.threshold,
         "min_area": str(model.sizes[0].area) if len(model.sizes) == 1 else None,
         "sizes": [str(size) for size in model.sizes],

@@ -162,9 +162,9 @@ def _eval_columns(evaluated: Evaluated) -> list[tuple[str, dict[str, str]]]:
     if last["threshold"] is not None:
         at = f"At the stored threshold, NG above {number(last['threshold'], 6)}"
         columns = dict(_AT_THRESHOLD)
-        if last["check_threshold"] is None:
+        if last["check_threshold"] is None and not any(row["check_rate"] for row in evaluated.rows):
             del columns["check_rate"]
-        else:
+        if last["check_threshold"] is not None:
             at += f", CHECK above {number(last['check_threshold'], 6)}"
         parts.append((at, columns))
     return [*parts, ("Oracle: the threshold chosen on these very images", _ORACLES)]

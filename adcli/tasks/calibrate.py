@@ -21,6 +21,7 @@ from adcli.parts import Grouping
 from adcli.sizes import AskedSize
 from adcli.store import load, save
 from adcli.tasks.evidence import Gathered, HeldOut, gather
+from adcli.tasks.guarding import set_guard
 from adcli.tasks.mapping import Machine, Mapper
 from adcli.tasks.pictures import draw_pictures, write_pictures
 from adcli.thresholds import Estimate
@@ -150,13 +151,15 @@ def calibrate_model(
     progress: Progress,
     *,
     evidence: str = HELD_OUT,
+    left_out: np.ndarray | None = None,
     former: Model | None = None,
     leave_out_group: str | None = None,
     pictures: bool = True,
 ) -> Calibrated:
     """Scores held-out images and puts the threshold in force into the model, which is otherwise as it was.
 
-    `former` is the model before it was asked for other sizes or groups, where it was.
+    `left_out` are the input guard's scores by the `place` of images that the model learnt from. `former` is the model
+    before it was asked for other sizes or groups, where it was.
     """
     lots_of = None if leave_out_group is None else Grouping(leave_out_group, "--leave-out-group")
     if lots_of is not None:
@@ -166,6 +169,7 @@ def calibrate_model(
     in_force, below = choose(gathered.evidence, rule)
     in_force = _as_far_as(evidence, in_force)
     below = None if below is None else _as_far_as(evidence, below)
+    guard, guard_notes = set_guard(model, gathered, rule, left_out)
     sketches = np.stack([held.sketch for held in gathered.images])
     calibration = Calibration(
         rule=in_force.rule,
@@ -183,6 +187,7 @@ def calibrate_model(
         digests=digest_rows({held.digest for held in gathered.images}),
         median_pixel=float(np.median(sketches)),
         low_pixel=float(np.quantile(sketches, 0.01)),
+        guard=guard,
     )
     areas = [held.sizes[0].area for held in gathered.images]
     footprints = [held.footprint_px for held in gathered.images]
@@ -202,7 +207,10 @@ def calibrate_model(
         unreadable=gathered.unreadable,
         n=len(gathered.units),
         images=len(gathered.images),
-        notes=_notes(gathered.images, in_force, below, rule, model.calibration) + gathered.notes + mapper.notes,
+        notes=_notes(gathered.images, in_force, below, rule, model.calibration)
+        + gathered.notes
+        + guard_notes
+        + mapper.notes,
         pictures={},
     )
     if not pictures:
@@ -305,8 +313,9 @@ def _notes(
         )
     if below is not None and below.threshold == in_force.threshold:
         notes.append("the check threshold is the NG threshold, so no image will be CHECK: ask for a higher rate")
-    for name, option in (("max_false_reject", "--max-false-reject"), ("check_false_reject", "--check-false-reject")):
-        asked = None if before is None else getattr(before, name)
+    former = {} if before is None else vars(before) | {"guard_reject": before.guard and before.guard.max_reject}
+    for name in ("max_false_reject", "check_false_reject", "guard_reject"):
+        asked, option = former.get(name), "--" + name.replace("_", "-")
         if asked is not None and getattr(rule, name) is None:
             notes.append(f"{option} {asked:g}, which was asked for before, is no longer: give it again to keep it")
     return notes

@@ -87,7 +87,7 @@ def escapes(
         rows.append(head | _missed(verdicts))
     notes = [] if model.group_by is None else ["the model groups images to parts; here every image counts by itself"]
     notes += mapper.notes + _seen(model, looked, len(bad) - len(unreadable))
-    if model.calibration.check_threshold is not None:
+    if model.calibration.check_threshold is not None or rows[-1]["check"]:
         notes.append("CHECK counts as not missed, as somebody looks at it")
     sizes, curves = [], []
     if defects:
@@ -126,7 +126,7 @@ def _look(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[dict[str,
 
 def decide(model: Model, path: Path, mapped: Mapped) -> Judgement:
     """The verdict by the threshold in force. Raises UsageError where the minimum area is larger than the image."""
-    judgement = judge(model, model.require_calibration(), mapped.score_map)
+    judgement = judge(model, model.require_calibration(), mapped.score_map, mapped.look)
     if judgement.score is None:
         raise UsageError(f"the model's minimum size of {model.sizes[0]} is larger than {path}: calibrate it anew")
     return judgement

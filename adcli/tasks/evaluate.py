@@ -145,7 +145,7 @@ def _judge(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[_Outcome
     if model.calibration is None:
         score, verdict, ng_mask = measure(model, mapped.score_map).score, None, None
     else:
-        judgement = judge(model, model.calibration, mapped.score_map)
+        judgement = judge(model, model.calibration, mapped.score_map, mapped.look)
         score, verdict = -math.inf if judgement.score is None else judgement.score, judgement.verdict
         ng_mask = judgement.mask if verdict is Verdict.NG else np.zeros_like(judgement.mask)
     if score == -math.inf:

@@ -12,6 +12,7 @@ import numpy as np
 
 from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage
+from adcli.guard import Look
 from adcli.model import Model, Scales
 from adcli.parts import Grouping
 from adcli.sizes import PixelSize
@@ -38,6 +39,7 @@ class HeldOut:
     levels: np.ndarray  # (k,) float64, one a size
     footprint_px: int
     sketch: np.ndarray  # (256,) float32, quantiles of its map
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Gathered:
     scales: Scales | None
     unreadable: list[tuple[FoundImage, UnreadableImage]]
     notes: list[str]
+
+    def guard_scores(self, scores: np.ndarray) -> np.ndarray:
+        """Of each unit, the highest of the input guard's scores (images,) of its images."""
+        return np.array([scores[list(unit.members)].max() for unit in self.units])
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,7 @@ def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut
             )
     sketch = np.quantile(_inspected(mapped.score_map), _SKETCH).astype(np.float32)
     footprint_px = model.footprint_area().pixels(width, height)
-    return HeldOut(image, mapped.image.sha256, part, found.sizes, found.levels, footprint_px, sketch)
+    return HeldOut(image, mapped.image.sha256, part, found.sizes, found.levels, footprint_px, sketch, mapped.look)
 
 
 def _inspected(score_map: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from adcli.geometry import Geometry, Views
 from adcli.geometry.alignment import read_golden
 from adcli.geometry.roi import read_roi
 from adcli.geometry.tiles import Tiling
+from adcli.guard import Look, examine, learn_guard, left_out_scores
 from adcli.images import identify_image, read_image
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows
@@ -29,7 +31,7 @@ from adcli.store import save
 from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model
 from adcli.tasks.evidence import learn_scales_from
 from adcli.tasks.holdout import LEAST_HELD_OUT, LEAST_LEARNT, split, split_parts
-from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory
+from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory, mean_of
 from adcli.tasks.pictures import write_pictures
 from adcli.thresholds.estimators import Rule, check, check_enough
 from adcli.types import Progress, no_progress
@@ -170,6 +172,7 @@ def _fit(
         geometry=geometry,
         weights=state,
         detector=detector,
+        guard=learn_guard(features.looks),
         footprint=share,
         sizes=(MinSize(MinArea(share, "share")),),
         scales=None,
@@ -190,7 +193,16 @@ def _fit(
     calibrated = None
     if recipe.leave_one_out:
         mapper = Mapper(model, machine, extractor, left_out=True)
-        calibrated = calibrate_model(model, mapper, places, rule, progress, evidence=LEAVE_ONE_OUT, pictures=pictures)
+        calibrated = calibrate_model(
+            model,
+            mapper,
+            places,
+            rule,
+            progress,
+            evidence=LEAVE_ONE_OUT,
+            left_out=left_out_scores(features.looks),
+            pictures=pictures,
+        )
         notes.append(
             "leave-one-out: each image was scored as if it had not been learnt from, by a model that has one image "
             "less; what is promised of the threshold is approximate"
@@ -268,6 +280,7 @@ class ImageFeatures:
         self.grid = layer_shapes(extractor, recipe.image_size)[0][1:]
         self.shapes = tuple((c, self._stacked * h, w) for c, h, w in layer_shapes(extractor, recipe.image_size))
         self.unreadable: list[tuple[FoundImage, UnreadableImage]] = []
+        self.looks: list[Look] = []  # of the readable images, in their order
         self._images = images
         self._engine = engine
         self._threads = machine.threads if engine.device.type == "cpu" else 1
@@ -275,13 +288,14 @@ class ImageFeatures:
         self._progress = progress
 
     def __iter__(self) -> Iterator[Batch]:
-        self.unreadable = []
+        self.unreadable, self.looks = [], []
         done, total = 0, len(self._images)
         self._progress("learning from images", 0, total)
         # A tiled image is a batch or more of its own.
         each = self._batch if self._views.geometry.tiling is None else 1
-        for chunk, faults, features in stream(batches(self._images, each), self._extract, self._threads):
+        for chunk, faults, looks, features in stream(batches(self._images, each), self._extract, self._threads):
             self.unreadable += faults
+            self.looks += looks
             done += len(chunk)
             yield from features
             self._progress("learning from images", done, total)
@@ -292,38 +306,47 @@ class ImageFeatures:
                 f"{self.unreadable[0][1]}"
             )
 
-    def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], list[Batch]]:
+    def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], list[Look], list[Batch]]:
+        faults, waiting, features, pooled = [], [], [], []
         inputs: list[tuple[np.ndarray, np.ndarray | None]] = []
-        faults, features = [], []
         together = self._batch if self._stacked == 1 else self._stacked
         for image in chunk:
             try:
-                view = self._views.of(read_image(image.path).pixels)
+                pixels = read_image(image.path).pixels
             except UnreadableImage as error:
                 faults.append((image, error))
                 continue
-            for number, pixels in enumerate(view.inputs()):
-                inputs.append((pixels, view.patches_inside(number, self.grid)))
+            view = self._views.of(pixels)
+            waiting.append((examine(pixels, view.overview(), view.correlation), len(view)))
+            for number, prepared in enumerate(view.inputs()):
+                inputs.append((prepared, view.patches_inside(number, self.grid)))
                 if len(inputs) == together:
-                    features.append(self._features(inputs))
-                    inputs = []
-        return chunk, faults, features + ([self._features(inputs)] if inputs else [])
+                    self._take(inputs, features, pooled)
+        if inputs:
+            self._take(inputs, features, pooled)
+        rows = iter(pooled)
+        looks = [look(mean_of(list(islice(rows, count)))) for look, count in waiting]
+        return chunk, faults, looks, features
 
-    def _features(self, inputs: list[tuple[np.ndarray, np.ndarray | None]]) -> Batch:
+    def _take(
+        self, inputs: list[tuple[np.ndarray, np.ndarray | None]], features: list[Batch], pooled: list[np.ndarray]
+    ) -> None:
+        """Adds the features of the inputs, and those pooled, and empties their list."""
         import torch
 
-        from adcli.engines.torch import stack
+        from adcli.engines.torch import pool, stack
 
         layers = self._engine.features(np.stack([pixels for pixels, _ in inputs]))
+        pooled.extend(pool(layers))
+        inside = None
+        if any(one is not None for _, one in inputs):
+            everywhere = np.ones(self.grid, bool)
+            inside = np.stack([everywhere if one is None else one for _, one in inputs])
         if self._stacked > 1:
             layers = stack(layers)
-        if all(inside is None for _, inside in inputs):
-            return Batch(layers)
-        everywhere = np.ones(self.grid, bool)
-        inside = np.stack([everywhere if one is None else one for _, one in inputs])
-        if self._stacked > 1:
-            inside = inside.reshape(1, -1, self.grid[1])
-        return Batch(layers, torch.from_numpy(inside).to(layers[0].device))
+            inside = None if inside is None else inside.reshape(1, -1, self.grid[1])
+        inputs.clear()
+        features.append(Batch(layers, None if inside is None else torch.from_numpy(inside).to(layers[0].device)))
 
 
 def _geometry(recipe: Recipe, method: Method, sizes: Sequence[tuple[int, int]]) -> tuple[Geometry, list[str]]:

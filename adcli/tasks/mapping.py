@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 
 from adcli.errors import EnvironmentFault, ModelFileError, UnreadableImage, UsageError
 from adcli.geometry import View, Views
-from adcli.geometry.alignment import Placement
+from adcli.guard import Look, examine
 from adcli.images import Image, read_image
 from adcli.model import Model
 from adcli.parallel import batches, cores, stream
@@ -61,8 +61,8 @@ class Mapped:
 
     image: Image
     score_map: np.ndarray  # (H, W) float32 of the file's size, raw units; minus infinity where nothing was looked at
+    look: Look  # for the input guard
     method_score: float | None  # the method's own image score, where its paper has one; of tiles the highest
-    placement: Placement | None  # how it lies against the golden image, where there is one
     ms: float  # of one core's time, decoding to map
 
 
@@ -151,23 +151,33 @@ class Mapper:
             began = time.perf_counter()
             view = outcome.view
             scored = self._score([outcome]) if together is None else together
-            method_score = None
-            for number, (grid, own) in enumerate(islice(scored, len(view))):
+            method_score, pooled = None, []
+            for number, (grid, own, features) in enumerate(islice(scored, len(view))):
                 view.add(number, grid)
+                pooled.append(features)
                 method_score = own if method_score is None or own is None else max(own, method_score)
             score_map = view.score_map()
+            look = examine(outcome.image.pixels, view.overview(), view.correlation)(mean_of(pooled))
             seconds = outcome.seconds + each + time.perf_counter() - began
-            yield Mapped(outcome.image, score_map, method_score, view.placement, 1000 * seconds)
+            yield Mapped(outcome.image, score_map, look, method_score, 1000 * seconds)
 
-    def _score(self, images: list[_Under]) -> Iterator[tuple[np.ndarray, float | None]]:
-        """Patch scores (h, w) and the method's score of every input of these images, in order, batch by batch."""
+    def _score(self, images: list[_Under]) -> Iterator[tuple[np.ndarray, float | None, np.ndarray]]:
+        """Patch scores (h, w), the method's score and the pooled features (D,) of every input of these images, in
+        order, batch by batch."""
         inputs = ((pixels, image.place) for image in images for pixels in image.view.inputs())
         for batch in batches(inputs, self._scorer.batch):
             pixels = np.stack([one for one, _ in batch])
             places = np.array([place for _, place in batch]) if self._left_out else None
             with self._turn:
-                grids, own = self._scorer(pixels, places)
-            yield from zip(grids, [None] * len(batch) if own is None else own.tolist(), strict=True)
+                grids, own, pooled = self._scorer(pixels, places)
+            yield from zip(grids, [None] * len(batch) if own is None else own.tolist(), pooled, strict=True)
+
+
+def mean_of(pooled: Sequence[np.ndarray]) -> np.ndarray:
+    """Pooled features (D,) of an image from those of its inputs; none of an image that is not looked at anywhere."""
+    if len(pooled) == 1:
+        return pooled[0]
+    return np.mean(pooled, axis=0, dtype=np.float64).astype(np.float32) if len(pooled) else np.full(1, np.nan)
 
 
 @dataclass

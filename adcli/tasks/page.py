@@ -75,7 +75,7 @@ def _drawing(model: Model, calibration: Calibration) -> Callable[[_Source, Mappe
     def finish(source: _Source, mapped: Mapped | UnreadableImage) -> Views | None:
         if isinstance(mapped, UnreadableImage) or mapped.image.sha256 != source.sha256:
             return None  # gone, or another image since it was scored
-        judgement = judge(model, calibration, mapped.score_map)
+        judgement = judge(model, calibration, mapped.score_map, mapped.look)
         drawn = views(model, calibration, mapped, judgement, _LONGEST)
         image, overlay, score_map = (encode_jpeg(picture, _QUALITY) for picture in drawn)
         return image, overlay, score_map
@@ -94,6 +94,8 @@ def _facts(run: dict[str, Any], calibration: Calibration) -> Iterator[tuple[str,
     yield "NG above", f"{run['threshold']:.7g}"
     if run["check_threshold"] is not None:
         yield "CHECK above", f"{run['check_threshold']:.7g}"
+    if calibration.guard is not None:
+        yield "input guard above", f"{calibration.guard.limit:.4g}"
     yield "promise asked for", _promise(calibration)
     yield "threshold stands on", f"{calibration.scores.size} {calibration.evidence} good {unit}, {above} above it"
     yield "a region counts from", " or ".join(run["sizes"])

@@ -222,7 +222,7 @@ def _finish(
     if isinstance(mapped, UnreadableImage):
         return _record(job, calibration, reason=str(mapped)), []
     began = time.perf_counter()
-    judgement = judge(model, calibration, mapped.score_map)
+    judgement = judge(model, calibration, mapped.score_map, mapped.look)
     pictures = list(_pictures(job, mapped, judgement, model, calibration, outputs))
     ms = mapped.ms + 1000 * (time.perf_counter() - began)
     return _record(job, calibration, mapped, judgement, ms), pictures

@@ -105,6 +105,7 @@ def run_record(
         "rule": calibration.rule,
         "threshold": calibration.threshold,
         "check_threshold": calibration.check_threshold,
+        "guard_limit": calibration.guard and calibration.guard.limit,
         "min_area": str(stored.model.sizes[0].area),
         "sizes": [str(size) for size in stored.model.sizes],
         "group_by": stored.model.group_by,

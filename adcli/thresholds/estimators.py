@@ -16,6 +16,7 @@ import numpy as np
 from adcli import thresholds
 from adcli.errors import UsageError
 from adcli.thresholds import Estimate
+from adcli.thresholds.guards import check_guard
 from adcli.thresholds.peaks import peaks_over_threshold
 from adcli.thresholds.pixels import Pixels
 
@@ -41,6 +42,8 @@ class Rule:
     threshold: float | None = None  # by hand
     quantile: float | None = None
     sigmas: float | None = None
+    guard: bool = True  # whether the input guard is to be in force
+    guard_reject: float | None = None  # rate of good units that it may object to
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,11 @@ def check(rule: Rule) -> None:
         raise UsageError(f"a quantile of {rule.quantile:g} is not possible: give 0.5 to below 1, such as 0.999")
     if rule.sigmas is not None and not math.isfinite(rule.sigmas):
         raise UsageError(f"{rule.sigmas:g} standard deviations are not possible: give a number such as 3")
+    if rule.guard_reject is not None:
+        if not rule.guard:
+            raise UsageError("--no-guard switches off what --guard-reject sets: leave one of them out")
+        if not 0 < rule.guard_reject < 1:
+            raise UsageError(f"--guard-reject {rule.guard_reject:g} is no rate: give 0.01 or 1%")
 
 
 def estimates(evidence: Evidence, rule: Rule) -> tuple[Estimate, Estimate | None]:
@@ -210,6 +218,8 @@ def check_enough(rule: Rule, n: int, joint: bool = False) -> None:
     for estimate in estimates(Evidence(np.arange(float(n)), pixels, np.arange(n)), rule):
         if estimate is not None:
             thresholds.require(estimate)
+    if rule.guard_reject is not None:
+        check_guard(n, rule.guard_reject)
 
 
 def side_by_side(evidence: Evidence, rule: Rule) -> list[Estimate]:

@@ -78,6 +78,7 @@ class Bench:
             spec=spec,
             weights={"conv1.weight": np.zeros(3, np.float32)},
             detector=detector,
+            guard=None,
             footprint=0.01,
             sizes=(MinSize(MinArea(0.01, "share")),),
             scales=None,
@@ -151,10 +152,11 @@ def test_an_image_scores_the_same_bits_alone_and_in_any_company(name, precision)
     for count in range(1, scorer.batch + 1):
         for _ in range(4):
             company = rng.choice(len(images), count, replace=False)
-            grids, own = scorer(images[company])
+            grids, own, pooled = scorer(images[company])
             for at, image in enumerate(company):
-                assert np.array_equal(grids[at], alone[image][0][0])
-                assert own is None or own[at] == alone[image][1][0]
+                assert np.array_equal(pooled[at], alone[image].pooled[0])
+                assert np.array_equal(grids[at], alone[image].grid[0])
+                assert own is None or own[at] == alone[image].image[0]
 
 
 def test_the_order_of_the_good_images_does_not_matter_to_padim():

@@ -92,11 +92,11 @@ def test_an_image_scores_the_same_bits_alone_and_in_any_company_and_order(name, 
     rng = np.random.default_rng(0)
     for count in range(1, scorer.batch + 1):
         company = rng.choice(12, count, replace=False)
-        grids, own = scorer(images[company], company)
+        grids, own, _ = scorer(images[company], company)
         assert len(grids) == count
         for at, image in enumerate(company):
-            assert np.array_equal(grids[at], alone[image][0][0])
-            assert own is None or own[at] == alone[image][1][0]
+            assert np.array_equal(grids[at], alone[image].grid[0])
+            assert own is None or own[at] == alone[image].image[0]
 
 
 def test_leaving_out_changes_neither_features_nor_detector_nor_places(bench, fitted):

@@ -83,7 +83,9 @@ def check_image(record: dict[str, Any], score_map: np.ndarray, mask: np.ndarray 
     assert record["score"] == brute_score(score_map, area)
     ng = record["score"] > record["threshold"]
     check = record["check_threshold"] is not None and record["score"] > record["check_threshold"] and not ng
-    assert record["verdict"] == ("NG" if ng else "CHECK" if check else "OK")
+    guarded = record["reason"] is not None  # by the input guard, which can only turn OK into CHECK
+    assert record["verdict"] == ("NG" if ng else "CHECK" if check or guarded else "OK")
+    assert not guarded or not (ng or check)
     assert (record["regions"] != []) == (ng or check)
     expected, areas = np.zeros(score_map.shape, bool), []
     if ng or check:

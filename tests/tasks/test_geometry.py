@@ -234,3 +234,7 @@ def test_an_aligned_model_scores_a_moved_part_as_the_part(adcli: Adcli, tmp_path
     x, y = np.rint(at).astype(int)
     assert picture(tmp_path / "out" / "masks" / "bad.png")[y, x] == 255  # where the mark lies in the file
     assert json.loads(adcli("info", model, "--json").out)["golden_sha256"] == load(model).model.geometry.golden.digest
+    # Where there is no such part, the image is not OK, whatever the map says.
+    cv2.imwrite(str(tmp_path / "plain.png"), np.full((96, 96), 110, np.uint8))
+    ran = adcli("score", tmp_path / "plain.png", "--out", tmp_path / "plain", "-m", model)
+    assert ran.code == 0 and records(tmp_path / "plain")[0]["verdict"] != "OK"

@@ -185,7 +185,8 @@ def test_several_areas_share_one_threshold_and_the_mask_is_the_union_of_what_fir
         assert [one["score"] for one in record["conditions"]] == levels.tolist()
         assert [one["min_area_px"] for one in record["conditions"]] == list(areas)
         assert record["score"] == ((levels - centre) / spread).max()
-        assert record["verdict"] == ("NG" if record["score"] > told["threshold"] else "OK")
+        otherwise = "CHECK" if record["reason"] else "OK"  # by the input guard
+        assert record["verdict"] == ("NG" if record["score"] > told["threshold"] else otherwise)
         expected = np.zeros_like(mask)
         for one, area in zip(record["conditions"], areas, strict=True):
             region, _ = large(score_map > one["threshold"], area)
