@@ -95,7 +95,21 @@ def walk_images(
 
     `forbidden` is the real path of a folder to stay out of; `passed_over` is told of every other file.
     """
-    images: list[str] = []
+    found = walk_entries(folder, forbidden, passed_over=passed_over)
+    return sorted((f"{relative}{entry.name}" for relative, entry in found), key=os.fsencode)
+
+
+def walk_entries(
+    folder: str | os.PathLike[str],
+    forbidden: str | None = None,
+    failed: Callable[[EnvironmentFault], None] | None = None,
+    passed_over: PassedOver = no_matter,
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Each image file below `folder` with its folder's path relative to it, `a/b/` or empty; one at a time, unsorted.
+
+    A folder that cannot be listed goes to `failed` and is passed over; without `failed` it is raised. `passed_over` is
+    told of every other file.
+    """
     pending = [""]
     entered: set[str] = set()
     while pending:
@@ -106,15 +120,19 @@ def walk_images(
             continue
         entered.add(real)  # a link to a folder above would otherwise never end
         folders = []
-        for entry in _entries(here):
-            if _is_folder(entry):
-                folders.append(f"{relative}{entry.name}/")
-            elif os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
-                passed_over(os.path.join(here, entry.name))
-            elif not is_own_picture(os.path.join(here, entry.name)):
-                images.append(relative + entry.name)  # broken links and pipes too: they become ERROR
+        try:
+            for entry in _entries(here):
+                if _is_folder(entry):
+                    folders.append(f"{relative}{entry.name}/")
+                elif os.path.splitext(entry.name)[1].lower() not in SUFFIXES:
+                    passed_over(os.path.join(here, entry.name))
+                elif not is_own_picture(os.path.join(here, entry.name)):
+                    yield relative, entry  # broken links and pipes too: they become ERROR
+        except EnvironmentFault as error:
+            if failed is None:
+                raise
+            failed(error)
         pending += sorted(folders, key=os.fsencode, reverse=True)
-    return sorted(images, key=os.fsencode)
 
 
 def _spelt(inputs: Sequence[str], stdin: Iterable[str] | None) -> Iterator[tuple[str, bool]]:
@@ -189,12 +207,12 @@ def _expand(base: str, relative: str, parts: list[str]) -> Iterator[str]:
                     yield from _expand(base, f"{relative}{entry.name}/", rest)
 
 
-def _entries(folder: str, hidden: bool = False) -> list[os.DirEntry[str]]:
+def _entries(folder: str, hidden: bool = False) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if hidden or not entry.name.startswith(".")]
+            yield from (entry for entry in entries if hidden or not entry.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
     except OSError as error:
         raise EnvironmentFault(
             f"The folder {folder} cannot be listed ({error.strerror}), so its images would be missed; "

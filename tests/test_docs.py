@@ -118,6 +118,15 @@ def test_the_page_has_the_columns_of_eval(played: Path) -> None:
     assert named_first(page("metrics.md")) <= {*row, "method_image_auroc"}
 
 
+def test_the_page_has_the_keys_of_the_health_file(played: Path) -> None:
+    section = page("watch.md").partition("## The health file")[2].partition("\n## ")[0]
+    command = ["watch", "textures/test", "--out", "watched", "--model", "textures-results/model.h5", "--once"]
+    command += ["--settle", "0", "--exec", shlex.join([sys.executable, "-c", ""])]
+    call = [sys.executable, "-m", "adcli", *command]
+    subprocess.run(call, cwd=played, env=environment(), capture_output=True, check=True)
+    assert set(json.loads((played / "watched/health.json").read_text())) == named_first(section)
+
+
 # The model file
 
 

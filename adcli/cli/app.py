@@ -17,6 +17,7 @@ from adcli.cli.exits import Verbs
 from adcli.cli.fit import fit
 from adcli.cli.score import score
 from adcli.cli.verify import verify
+from adcli.cli.watch import watch
 
 _PLAIN = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
@@ -24,6 +25,7 @@ app = typer.Typer(name="adcli", context_settings={"help_option_names": ["-h", "-
 app.command("fit", short_help="Learn a model from good images.")(fit)
 app.command("calibrate", short_help="Set the threshold on other good images.")(calibrate)
 app.command("score", short_help="Write verdicts, masks and overlays.")(score)
+app.command("watch", short_help="Score images as they arrive.")(watch)
 app.command("eval", short_help="Print metric tables.")(evaluate)
 app.command("verify", short_help="Check limit samples before a shift.")(verify)
 app.command("compare", short_help="Tell what changed between two results.")(compare)

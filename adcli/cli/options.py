@@ -52,6 +52,12 @@ Offline = Annotated[bool, option("--offline", help="Never touch the network.")]
 Weights = Annotated[
     Path | None, option("--weights", help="Checkpoint of the backbone; only the layers used need be in it.")
 ]
+Masks = Annotated[str, option("--masks", help="Masks to write: ng (NG and CHECK), all or none.")]
+Overlays = Annotated[str, option("--overlays", help="Overlays to write: ng (NG and CHECK), all or none.")]
+Maps = Annotated[bool, option("--maps", help="Write the raw score maps, float32 TIFF.")]
+Sqlite = Annotated[
+    Path | None, option("--sqlite", metavar="FILE", help="SQLite database that the results are added to.")
+]
 MinimumArea = Annotated[
     list[str],
     option(

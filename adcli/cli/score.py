@@ -21,13 +21,11 @@ def score(
     images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Images: files, folders, globs, or -.")],
     out: Annotated[Path, o.option("--out", "-o", help="Folder for the results.")],
     model: o.Model = Path("model.h5"),
-    masks: Annotated[str, o.option("--masks", help="Masks to write: ng (NG and CHECK), all or none.")] = "ng",
-    overlays: Annotated[str, o.option("--overlays", help="Overlays to write: ng (NG and CHECK), all or none.")] = "ng",
-    maps: Annotated[bool, o.option("--maps", help="Write the raw score maps, float32 TIFF.")] = False,
+    masks: o.Masks = "ng",
+    overlays: o.Overlays = "ng",
+    maps: o.Maps = False,
     junit: Annotated[bool, o.option("--junit", help="Write junit.xml: NG is a failure, CHECK is skipped.")] = False,
-    sqlite: Annotated[
-        Path | None, o.option("--sqlite", metavar="FILE", help="SQLite database that the results are added to.")
-    ] = None,
+    sqlite: o.Sqlite = None,
     html: Annotated[
         bool, o.option("--html", help="Write report.html, the run on one page that opens anywhere.")
     ] = False,

@@ -99,7 +99,7 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lines = Path()
         self._run = self._rows = self._offset = 0
-        with self._refusing("open"):
+        with refusing("open", path):
             # Absolute, as :memory: has a meaning of its own.
             self._connection = sqlite3.connect(path.absolute(), timeout=_PATIENCE, isolation_level=None)
         try:
@@ -151,8 +151,8 @@ class Database:
             self._rows += len(rows)
             self._offset += sum(size for _, size in sized)
 
-    def finish(self) -> None:
-        """Writes what is left, the totals and the end of the run."""
+    def finish(self, is_endless: bool = False) -> None:
+        """Writes what is left, the totals and the end of the run; of an endless one also how many images it had."""
         self.follow()
         counts = ", ".join(
             f"n_{verdict.lower()} = (SELECT count(*) FROM results WHERE run = runs.id AND verdict = '{verdict}')"
@@ -160,6 +160,8 @@ class Database:
         )
         with self._writing() as connection:
             connection.execute(f"UPDATE runs SET finished = ?, {counts} WHERE id = ?", [_now(), self._run])
+            if is_endless:
+                connection.execute("UPDATE runs SET images = ? WHERE id = ?", [self._rows, self._run])
 
     def _prepare(self) -> None:
         with self._writing() as connection:
@@ -178,43 +180,48 @@ class Database:
                     f"{self.path} has the schema {schema} of a newer adcli, and this one knows {SCHEMA}: update adcli, "
                     "or name another file"
                 )
-        with self._refusing("write"):
+        with refusing("write", self.path):
             self._connection.execute("PRAGMA synchronous = FULL")  # a finished run is not caught up after a power cut
         # Readers then do not wait for runs nor runs for readers. Refused where the file system has no shared memory,
         # and while another run is just beginning, in which case the next run asks again.
         with contextlib.suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA journal_mode = WAL")
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, for whose beginning this waits; committed at the end, or else undone."""
-        with self._refusing("write"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            finally:
-                if self._connection.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):  # the disk that was full: closing undoes it too
-                        self._connection.execute("ROLLBACK")
+    def _writing(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._connection, self.path)
 
-    @contextlib.contextmanager
-    def _refusing(self, verb: str) -> Iterator[None]:
-        """Turns SQLite's errors into EnvironmentFault: what could not be done, to which file, and what helps."""
+
+@contextlib.contextmanager
+def refusing(verb: str, path: Path) -> Iterator[None]:
+    """Turns SQLite's errors into EnvironmentFault: what could not be done, to which file, and what helps."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes have more bits; Python 3.10 has none
+        # https://www.sqlite.org/rescode.html
+        remedy = {
+            3: "give yourself the permission or name another file",  # PERM
+            5: "stop the program that holds it, or name another file",  # BUSY
+            6: "stop the program that holds it, or name another file",  # LOCKED
+            8: "give yourself the permission or name another file",  # READONLY
+            10: "free some space or name another file",  # IOERR
+            13: "free some space or name another file",  # FULL
+        }.get(code, "name another file")
+        raise EnvironmentFault(f"Could not {verb} the database {path} ({error}); {remedy}.") from error
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction, for whose beginning this waits; committed at the end, or else undone."""
+    with refusing("write", path):
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            yield
-        except sqlite3.DatabaseError as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # extended codes have more bits; Python 3.10 has none
-            # https://www.sqlite.org/rescode.html
-            remedy = {
-                3: "give yourself the permission or name another file",  # PERM
-                5: "stop the program that holds it, or name another file",  # BUSY
-                6: "stop the program that holds it, or name another file",  # LOCKED
-                8: "give yourself the permission or name another file",  # READONLY
-                10: "free some space or name another file",  # IOERR
-                13: "free some space or name another file",  # FULL
-            }.get(code, "name another file")
-            raise EnvironmentFault(f"Could not {verb} the database {self.path} ({error}); {remedy}.") from error
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):  # the disk that was full: closing undoes it too
+                    connection.execute("ROLLBACK")
 
 
 def _row(run: int, number: int, record: Mapping[str, Any], now: str) -> Sequence[object]:

@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from adcli.errors import UsageError
-from adcli.files import Staging, faults, hold, remove_leftovers, write_whole
+from adcli.files import faults, hold, remove_leftovers, write_whole
+from adcli.report.appending import Appending
 from adcli.report.lines import encode_json, read_json, read_lines, read_sized
 
 LINES = "results.jsonl"
@@ -32,6 +33,9 @@ PAGE = "report.html"
 _LONGEST_STEM = 240  # bytes
 PLACES = ("masks", "overlays", "maps")
 PENDING = ".adcli-run.json"
+WATCH = "watch.json"  # in place of run.json, where `watch` writes
+HEALTH = "health.json"
+LEDGER = ".adcli-watch.db"
 LOCK = ".adcli.lock"
 _GROUP = 16  # images whose files go to the disk together
 
@@ -87,19 +91,13 @@ class ResultsFolder:
         self._resumed = False  # an unfinished run was found, and is continued
         self._force = force
         self._further = list(further)
-        self._staging = Staging()
-        self._lines: list[bytes] = []
+        self._appending = Appending(self.lines)
         self._files: list[str] = []  # pictures of this run, in the order of the images
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> ResultsFolder:
-        with faults("create the folder", self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-        self._stack.enter_context(hold(self.out / LOCK))
+        self._stack.enter_context(held(self.out))
         try:
-            remove_leftovers(self.out, below=False)  # another run may be writing into a folder of its own in here
-            for place in PLACES:
-                remove_leftovers(self.out / place)
             self._begin()
         except BaseException:
             self._stack.close()
@@ -110,10 +108,10 @@ class ResultsFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is not None and self._lines:
+            if kind is not None and self._appending.waiting:
                 self.flush()  # what was scored before the interruption is kept
         finally:
-            self._staging.discard()
+            self._appending.discard()
             self._stack.close()
 
     def done(self) -> list[dict[str, Any]]:
@@ -136,27 +134,14 @@ class ResultsFolder:
 
     def add(self, record: dict[str, Any], pictures: Iterable[tuple[str, bytes]]) -> None:
         """Takes one image's record and its pictures, (relative path, bytes)."""
-        try:
-            for relative, data in pictures:
-                self._staging.stage(self.out / relative, data)
-                self._files.append(relative)
-        except BaseException:
-            self._lines.clear()  # with one picture all that wait are discarded: their images are not done
-            raise
-        self._lines.append(encode_json(record))
+        self._files += self._appending.add(record, pictures)
         self.counts[record["verdict"]] += 1
-        if len(self._lines) >= _GROUP:
+        if self._appending.waiting >= _GROUP:
             self.flush()
 
     def flush(self) -> None:
         """Brings to the disk what waits: pictures, then the lines that name them."""
-        lines, self._lines = self._lines, []  # gone with their pictures, should the commit fail
-        self._staging.commit()
-        if lines:
-            with faults("write", self.lines), self.lines.open("ab") as file:
-                file.write(b"".join(lines))
-                file.flush()
-                os.fsync(file.fileno())
+        self._appending.flush()
 
     def records(self) -> Iterator[dict[str, Any]]:
         """All records so far, in input order, read from the disk one at a time."""
@@ -173,6 +158,8 @@ class ResultsFolder:
         self._remove([PENDING])
 
     def _begin(self) -> None:
+        if (self.out / WATCH).exists():
+            raise UsageError(f"{self.out} holds the results of adcli watch, which goes on there: name another folder")
         pending, over = self.out / PENDING, self.out / RUN
         if pending.exists():
             if self._resume:
@@ -251,6 +238,18 @@ class ResultsFolder:
         return [name for name in names if (self.out / name).is_file()]
 
 
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """An output folder that is there, held alone, and without what killed runs left half-written."""
+    with faults("create the folder", out):
+        out.mkdir(parents=True, exist_ok=True)
+    with hold(out / LOCK):
+        remove_leftovers(out, below=False)  # another run may be writing into a folder of its own in here
+        for place in PLACES:
+            remove_leftovers(out / place)
+        yield
+
+
 def picture_names(stem: str) -> tuple[str, str, str]:
     """Where an image's mask, overlay and map lie under the output folder."""
     masks, overlays, maps = PLACES
@@ -268,12 +267,12 @@ def picture_stems(relatives: Sequence[PurePosixPath]) -> list[str]:
             for stem, path in zip(stems, relatives, strict=True)
         ]
         if kept == stems:
-            return [_short_enough(stem) for stem in stems]
+            return [short_enough(stem) for stem in stems]
         stems = kept
 
 
-def _short_enough(stem: str) -> str:
-    """A stem whose name a file system takes with any picture's suffix: names end at 255 bytes."""
+def short_enough(stem: str) -> str:
+    """The stem, or another whose name a file system takes with any picture's suffix: names end at 255 bytes."""
     folder, slash, name = stem.rpartition("/")
     if len(os.fsencode(name)) <= _LONGEST_STEM:
         return stem
@@ -289,7 +288,8 @@ def is_taken(out: Path, path: Path) -> bool:
         parts = Path(os.path.realpath(path)).relative_to(os.path.realpath(out)).parts
     except ValueError:
         return False
-    return not parts or parts[0] in (LINES, TABLE, JUNIT, PAGE, RUN, PENDING, LOCK, *PLACES)
+    own = (LINES, TABLE, JUNIT, PAGE, RUN, PENDING, LOCK, WATCH, LEDGER, *PLACES)
+    return not parts or parts[0] in own or parts[0].startswith(LEDGER)
 
 
 def _is_ours(name: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli.errors import EnvironmentFault, UsageError
-from adcli.report.results import LINES, PENDING, RUN
+from adcli.report.results import LINES, PENDING, RUN, WATCH
 from adcli.types import Verdict
 
 EVALUATION = "eval.json"
@@ -117,6 +117,10 @@ def _open_run(folder: Path) -> Run:
     is_finished = (folder / RUN).is_file() and not (folder / PENDING).is_file()
     if is_finished:
         return Run(folder, _object(folder / RUN), True)
+    if (folder / WATCH).is_file():
+        run = Run(folder, _object(folder / WATCH), False)
+        run.notes.append(f"{folder} is written by adcli watch: what it has scored so far is compared")
+        return run
     record = _object(folder / PENDING).get("configuration") if (folder / PENDING).is_file() else None
     run = Run(folder, record if isinstance(record, dict) else {}, False)
     run.notes.append(f"the run in {folder} is not finished: what it has scored so far is compared")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adcli.errors import UnreadableImage
+from adcli.errors import UnreadableImage, UsageError
 from adcli.model import Calibration
 from adcli.parallel import cores
 from adcli.report.results import ResultsFolder
@@ -19,6 +20,7 @@ from adcli.types import Verdict
 from adcli.versions import library_versions
 
 NG_EXIT, CHECK_EXIT = 3, 4
+FAIL_ON = (None, "ng", "check")
 # A part with an image that nobody could read is not checked, and NG it is only by what was seen.
 _BAD_TO_WORST = (Verdict.OK, Verdict.CHECK, Verdict.ERROR, Verdict.NG)
 
@@ -51,12 +53,7 @@ def total(
 ) -> Scored:
     """The totals of a run that is at its end."""
     counts = {verdict.value: folder.counts[verdict.value] for verdict in Verdict}
-    if counts["ERROR"]:
-        exit_code = UnreadableImage.exit_code
-    elif fail_on and counts["NG"]:
-        exit_code = NG_EXIT
-    else:
-        exit_code = CHECK_EXIT if fail_on == "check" and counts["CHECK"] else 0
+    exit_code = exit_code_of(counts, fail_on)
     of_parts = None
     if stored.model.group_by is not None:
         of_parts = {verdict.value: sum(one is verdict for one in parts.values()) for verdict in Verdict}
@@ -73,6 +70,21 @@ def total(
         uninspected_share=stored.model.geometry.uninspected(),
         parts=of_parts,
     )
+
+
+def check_fail_on(fail_on: str | None) -> None:
+    """Raises UsageError for a word that --fail-on does not take."""
+    if fail_on not in FAIL_ON:
+        raise UsageError(f"--fail-on {fail_on} is not known: write ng or check")
+
+
+def exit_code_of(counts: Mapping[str, int], fail_on: str | None) -> int:
+    """What a run ends with that has these verdicts."""
+    if counts["ERROR"]:
+        return UnreadableImage.exit_code
+    if fail_on and counts["NG"]:
+        return NG_EXIT
+    return CHECK_EXIT if fail_on == "check" and counts["CHECK"] else 0
 
 
 def add_part(parts: dict[str, Verdict], record: dict[str, Any]) -> None:
@@ -93,6 +105,21 @@ def run_record(
     started: float,
 ) -> dict[str, Any]:
     """What run.json says, but for the list of files; `host` holds all that differs between equal runs."""
+    return scored_by(stored, calibration, mapper) | {
+        "outputs": outputs,
+        "sqlite": sqlite,
+        "images": scored.images,
+        "counts": scored.counts,
+        "parts": scored.parts,
+        "exit_code": scored.exit_code,
+        "notes": scored.notes,
+        "versions": library_versions(),
+        "host": host_record(mapper, started) | {"seconds": round(scored.seconds, 3)},
+    }
+
+
+def scored_by(stored: Stored, calibration: Calibration, mapper: Mapper) -> dict[str, Any]:
+    """What decides the verdicts: the model, and how it is computed."""
     spec = stored.model.spec
     return {
         "model": stored.sha256,
@@ -111,20 +138,15 @@ def run_record(
         "group_by": stored.model.group_by,
         "pixel_pitch_mm": stored.model.pixel_pitch,
         **stored.model.geometry.facts(),
-        "outputs": outputs,
-        "sqlite": sqlite,
-        "images": scored.images,
-        "counts": scored.counts,
-        "parts": scored.parts,
-        "exit_code": scored.exit_code,
-        "notes": scored.notes,
-        "versions": library_versions(),
-        "host": {
-            "name": socket.gethostname(),
-            "system": platform.platform(),
-            "cores": cores(),
-            "device": mapper.device,
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(scored.seconds, 3),
-        },
+    }
+
+
+def host_record(mapper: Mapper, started: float) -> dict[str, Any]:
+    """The machine, and since when."""
+    return {
+        "name": socket.gethostname(),
+        "system": platform.platform(),
+        "cores": cores(),
+        "device": mapper.device,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
     }

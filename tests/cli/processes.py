@@ -14,9 +14,12 @@ import pytest
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked and sent signals here")
 
 
-def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) -> None:
+def _run(words: list[str], cwd: str, env: dict[str, str], stdin: str | None, out: str, err: str) -> None:
     os.chdir(cwd)
     os.environ.update(env)
+    if stdin is not None:
+        os.dup2(os.open(stdin, os.O_RDONLY), 0)
+        sys.stdin = os.fdopen(0)
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOCTTY, 0o666), number)
     sys.argv = ["adcli", *words]
@@ -28,15 +31,23 @@ def _run(words: list[str], cwd: str, env: dict[str, str], out: str, err: str) ->
 
 
 class Process:
-    """`adcli WORDS`, started; its stdout and stderr go to files, or to the terminal `err`."""
+    """`adcli WORDS`, started; its stdout and stderr go to files, or to the terminal `err`; stdin comes from a file."""
 
-    def __init__(self, *words: object, cwd: Path, env: Mapping[str, str] | None = None, err: str | None = None):
+    def __init__(
+        self,
+        *words: object,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        stdin: Path | None = None,
+        err: str | None = None,
+    ):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torchvision", "adcli.api", "adcli.cli.app", "adcli.engines.torch"])
         number = len(list(cwd.glob("stdout.*")))
         self._out, self._err = cwd / f"stdout.{number}", cwd / f"stderr.{number}"
         inherited = {name: os.environ[name] for name in ("ADCLI_WEIGHTS_DIR", "TORCH_HOME")}
-        arguments = ([str(word) for word in words], str(cwd), {**inherited, **(env or {})})
+        given = None if stdin is None else str(stdin)
+        arguments = ([str(word) for word in words], str(cwd), {**inherited, **(env or {})}, given)
         self._process = context.Process(target=_run, args=(*arguments, str(self._out), err or str(self._err)))
         self._process.start()
 

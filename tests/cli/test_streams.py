@@ -173,12 +173,12 @@ def test_a_defect_is_one_line_that_names_a_log(
     from typer.testing import CliRunner
 
     from adcli.cli.app import app
-    from adcli.tasks import score
+    from adcli.tasks import records as made
 
     def break_down(*words: object) -> None:
         raise ZeroDivisionError("on a\nrainy day")
 
-    monkeypatch.setattr(score, "judge", break_down)
+    monkeypatch.setattr(made, "judge", break_down)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     command = ["score", str(dataset / "test"), "--out", str(tmp_path / "out"), "-m", str(model)]
     done = CliRunner().invoke(app, command)

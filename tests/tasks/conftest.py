@@ -44,3 +44,16 @@ def verify(band_model: Path, adcli: Adcli) -> Callable[..., Ran]:
         return adcli("verify", samples, "-m", band_model, "--by", "tests", *words)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def of_verdict(known: dict[str, Any]) -> dict[str, Path]:
+    """A test image of each verdict of `band_model`."""
+    return {verdict: Path(known[verdict]["image"]) for verdict in ("OK", "CHECK", "NG")}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with nothing in it, that images come into."""
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
