@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "benchmarks/README.md", "docs/methods.md", "docs/thresholds.md")
+PAGES = ("README.md", "benchmarks/README.md", "docs/guard.md", "docs/methods.md", "docs/thresholds.md")
 
 
 def accuracy() -> str:
@@ -132,11 +132,58 @@ def false_rejects() -> str:
     return "\n".join(lines)
 
 
+def guard_rates() -> str:
+    """How often the guard objects to good images."""
+    kept = json.loads((RESULTS / "guard.json").read_text())
+    lines = [
+        "| good images | learnt from | set the limit | bound, 1/(n+1) | above the largest score | above the limit |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, rows in kept["rates"].items():
+        for row in rows:
+            shares = (f"{100 * row[key]:.2g} %" for key in ("promised", "bare", "above"))
+            lines.append(_row([name, str(row["learnt"]), str(row["held_out"]), *shares]))
+    series = kept["series"].values()
+    lines += [
+        "",
+        f"Means of {kept['splits']} divisions. Of a series of tiles that is new to the guard, as a new lot would be, "
+        f"it objects to {100 * statistics.fmean(series):.2g} % (mean of six; at worst {100 * max(series):.2g} %).",
+    ]
+    return "\n".join(lines)
+
+
+def guard_faults() -> str:
+    """Verdicts on images that nobody should call OK, and on the test images."""
+    kept = json.loads((RESULTS / "guard.json").read_text())["verdicts"]
+    lines = [_row(["NG / CHECK / OK", *kept]), _row(["---", *["---:"] * len(kept)])]
+    for fault in sorted({fault for found in kept.values() for fault in found}, key=_faults_first(kept)):
+        cells = []
+        for found in kept.values():
+            count = found.get(fault)
+            told = "-" if count is None else " / ".join(str(count.get(one, 0)) for one in ("NG", "CHECK", "OK"))
+            cells.append(told)
+        lines.append(_row([fault.replace("_", " "), *cells]))
+    lines += [
+        "",
+        "Faults made of good test images, below them the test images themselves; models of all good training images, a "
+        "fifth held out, by the paper's rule. Another product: good test images of the other set, in the right format "
+        "and size.",
+    ]
+    return "\n".join(lines)
+
+
+def _faults_first(kept: dict[str, dict]) -> Callable[[str], tuple[bool, str]]:
+    """Faults are in all columns, defect types are not; good images are the last of the faults."""
+    return lambda fault: (sum(fault in found for found in kept.values()) < len(kept), fault == "good", fault)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "peer": peer,
     "memory": memory,
     "false_rejects": false_rejects,
+    "guard_rates": guard_rates,
+    "guard_faults": guard_faults,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,25 +15,28 @@ from adcli.cli.escapes import escapes
 from adcli.cli.evaluate import evaluate
 from adcli.cli.exits import Verbs
 from adcli.cli.fit import fit
+from adcli.cli.project import CandidVerb, Verb
+from adcli.cli.run import run
 from adcli.cli.score import score
 from adcli.cli.verify import verify
 from adcli.cli.watch import watch
 
-_PLAIN = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
+_PLAIN: dict[str, Any] = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
 app = typer.Typer(name="adcli", context_settings={"help_option_names": ["-h", "--help"]}, **_PLAIN)
-app.command("fit", short_help="Learn a model from good images.")(fit)
-app.command("calibrate", short_help="Set the threshold on other good images.")(calibrate)
-app.command("score", short_help="Write verdicts, masks and overlays.")(score)
-app.command("watch", short_help="Score images as they arrive.")(watch)
-app.command("eval", short_help="Print metric tables.")(evaluate)
-app.command("verify", short_help="Check limit samples before a shift.")(verify)
-app.command("compare", short_help="Tell what changed between two results.")(compare)
-app.command("advise", short_help="Tell how many images a promise takes.")(advise)
-app.command("escapes", short_help="Count the defects that get past.")(escapes)
-app.command("info", short_help="Tell what a model file knows.")(info.info)
+app.command("fit", cls=Verb, short_help="Learn a model from good images.")(fit)
+app.command("calibrate", cls=Verb, short_help="Set the threshold on other good images.")(calibrate)
+app.command("score", cls=Verb, short_help="Write verdicts, masks and overlays.")(score)
+app.command("watch", cls=Verb, short_help="Score images as they arrive.")(watch)
+app.command("eval", cls=Verb, short_help="Print metric tables.")(evaluate)
+app.command("verify", cls=Verb, short_help="Check limit samples before a shift.")(verify)
+app.command("compare", cls=Verb, short_help="Tell what changed between two results.")(compare)
+app.command("advise", cls=Verb, short_help="Tell how many images a promise takes.")(advise)
+app.command("escapes", cls=Verb, short_help="Count the defects that get past.")(escapes)
+app.command("run", cls=CandidVerb, short_help="Run verbs on all parts of a project file.")(run)
+app.command("info", cls=Verb, short_help="Tell what a model file knows.")(info.info)
 app.command("methods", short_help="List the methods.")(info.methods)
-app.command("doctor", short_help="Tell what this machine has and lacks.")(info.doctor)
+app.command("doctor", cls=CandidVerb, short_help="Tell what this machine has and lacks.")(info.doctor)
 
 _weights = typer.Typer(help="Keep backbone weights on this machine: list, pull, add, export, verify.", **_PLAIN)
 _weights.command("list")(weights.list_weights)

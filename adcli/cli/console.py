@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from adcli.report.text import plain, printable
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _WIDE = 240  # columns where nobody's terminal sets a limit: a script's log must not be wrapped
 
 
+_SUBJECT: ContextVar[str] = ContextVar("subject", default="")  # what every line on stderr is about, as "lid: "
+
+
 class Terminal:
     """What a verb may say, and where."""
 
@@ -29,11 +33,11 @@ class Terminal:
     def say(self, text: str) -> None:
         """A line of log or a hint, on stderr; nothing with --quiet."""
         if not self.quiet:
-            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.write(printable(_SUBJECT.get() + text) + "\n")
 
     def warn(self, text: str) -> None:
         """A line that must be read, on stderr, also with --quiet."""
-        sys.stderr.write(f"adcli: {printable(text)}\n")
+        sys.stderr.write(f"adcli: {printable(_SUBJECT.get() + text)}\n")
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -53,18 +57,28 @@ class Terminal:
         )
         with bars.Progress(*columns, console=_console(sys.stderr), transient=True) as display:
             tasks: dict[str, Any] = {}
-            shown = 0.0
+            shown, subject = 0.0, _SUBJECT.get()
 
             def report(stage: str, done: int, total: int) -> None:
                 nonlocal shown
                 if stage not in tasks:
-                    tasks[stage] = display.add_task(stage, total=total or None)
+                    tasks[stage] = display.add_task(subject + stage, total=total or None)
                 now = time.monotonic()
                 if now - shown > 0.05 or done == total:
                     shown = now
                     display.update(tasks[stage], completed=done, total=total or None)
 
             yield report
+
+
+@contextlib.contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Puts a name before all that is said on stderr meanwhile."""
+    token = _SUBJECT.set(f"{subject}: ")
+    try:
+        yield
+    finally:
+        _SUBJECT.reset(token)
 
 
 def show(*parts: Table | str) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from adcli.report.text import printable
 
 DEFECT, USAGE = 1, 2
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+_RANK = (2, 7, 8, 9, 1, 6, 5, 3, 4, 0)  # of several, the first that applies; docs/cli.md has what they mean
 _NO = ("", "0", "f", "false", "n", "no", "off")  # what the parser takes for no
 
 
@@ -45,7 +46,9 @@ class Verbs(TyperGroup):
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else DEFECT
         except BaseException as error:
-            code = _explain(error, verbose)
+            code, sentence = explain(error, verbose)
+            if sentence:
+                complain(sentence)
             with contextlib.suppress(ValueError):
                 try:
                     sys.stdout.flush()
@@ -89,36 +92,38 @@ def _give_stdout_to_nobody() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _explain(error: BaseException, verbose: bool) -> int:
-    """Says in one sentence what went wrong; returns the exit code."""
+def explain(error: BaseException, verbose: bool) -> tuple[int, str]:
+    """The exit code, and in one sentence what went wrong; no sentence for what somebody did on purpose."""
     if isinstance(error, Terminated):
-        return TERMINATED
+        return TERMINATED, ""
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        return INTERRUPTED
+        return INTERRUPTED, ""
+    if isinstance(error, typer.Exit):
+        return error.exit_code, ""
     if isinstance(error, AdcliError):
         if verbose:
             traceback.print_exception(error)
-        complain(str(error))
-        return error.exit_code
+        return error.exit_code, str(error)
     usage = getattr(error, "format_message", None)  # the parser's errors, whatever module they live in
     if usage is not None:
         context = getattr(error, "ctx", None)
         where = "adcli" if context is None else context.command_path
-        complain(f"{usage().rstrip('.')} ({where} --help shows what there is)")
-        return USAGE
+        return USAGE, f"{usage().rstrip('.')} ({where} --help shows what there is)"
     if isinstance(error, MemoryError):
-        complain("the memory is too small for this: lower --workers, --batch-size or --image-size")
-        return EnvironmentFault.exit_code
+        small = "the memory is too small for this: lower --workers, --batch-size or --image-size"
+        return EnvironmentFault.exit_code, small
     if isinstance(error, OSError):
         named = f"{error.filename}: " if error.filename else ""
-        complain(f"{named}{error.strerror or error}")
-        return EnvironmentFault.exit_code
+        return EnvironmentFault.exit_code, f"{named}{error.strerror or error}"
     if verbose:
         traceback.print_exception(error)
-        complain(f"a defect of adcli: {type(error).__name__}: {error}")
-    else:
-        complain(f"a defect of adcli, {type(error).__name__}: {_log(error)} has the details; -v prints them")
-    return DEFECT
+        return DEFECT, f"a defect of adcli: {type(error).__name__}: {error}"
+    return DEFECT, f"a defect of adcli, {type(error).__name__}: {_log(error)} has the details; -v prints them"
+
+
+def first_of(codes: Iterable[int]) -> int:
+    """The exit code of several commands: the first that applies."""
+    return next(iter(sorted(codes, key=_RANK.index)), 0)
 
 
 def complain(sentence: str) -> None:
@@ -131,7 +136,12 @@ def complain(sentence: str) -> None:
 def _wants_traceback(args: Sequence[str]) -> bool:
     before = args[: list(args).index("--")] if "--" in args else args
     given = any(arg == "--verbose" or re.fullmatch("-q*v[qv]*", arg) for arg in before)
-    return given or os.environ.get("ADCLI_VERBOSE", "").lower() not in _NO
+    return given or is_on("ADCLI_VERBOSE")
+
+
+def is_on(variable: str) -> bool:
+    """Whether the environment says yes to something."""
+    return os.environ.get(variable, "").lower() not in _NO
 
 
 def _log(error: BaseException) -> Path:

@@ -124,17 +124,19 @@ def methods(json: o.Json = False, verbose: o.Verbose = False) -> int:
     return 0
 
 
-def doctor(json: o.Json = False, verbose: o.Verbose = False) -> int:
-    """Tell what this machine has, what is missing, and the command that mends it.
+def doctor(context: typer.Context, json: o.Json = False, verbose: o.Verbose = False) -> int:
+    """Tell what this machine has, what is missing and the command that mends it, and which settings are in force.
 
     \b
     adcli doctor
     adcli doctor --json
     """
     from adcli.backbones import weights
+    from adcli.cli.settings import faults, settings
     from adcli.engines.torch import fast_bf16, gpu_names, resolve_device
     from adcli.parallel import cores
-    from adcli.report.tables import key_values
+    from adcli.project.file import Project
+    from adcli.report.tables import key_values, rows_table
     from adcli.versions import library_versions
 
     kept = [entry.name for entry in weights.entries() if entry.path is not None]
@@ -143,6 +145,8 @@ def doctor(json: o.Json = False, verbose: o.Verbose = False) -> int:
         missing.append(
             "weights of the default backbone: adcli weights pull resnet18, or adcli weights add FILE resnet18"
         )
+    project = context.obj
+    in_force = settings(project, context.find_root().command)
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -156,11 +160,20 @@ def doctor(json: o.Json = False, verbose: o.Verbose = False) -> int:
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith("ADCLI_")},
         "versions": library_versions(),
         "missing": missing,
+        "project": str(project.path) if isinstance(project, Project) else None,
+        "faults": faults(project, context.find_root().command),
     }
     if json:
-        show_json(facts)
-    else:
-        show(key_values("This machine", ((key.replace("_", " "), _text(key, value)) for key, value in facts.items())))
+        show_json(facts | {"settings": in_force})
+        return 0
+    show(key_values("This machine", ((key.replace("_", " "), _text(key, value)) for key, value in facts.items())))
+    if in_force:
+        columns = ["option", "value", "of", "from", "overruled by"]
+        rows = (
+            [one["option"], _text("", one["value"]), one["of"], one["from"], one["overruled_by"] or "-"]
+            for one in in_force
+        )
+        show(rows_table("Settings that are not the built-in ones", columns, rows))
     return 0
 
 

@@ -39,6 +39,15 @@ Model = Annotated[Path, option("--model", "-m", help="Model file.")]
 Json = Annotated[bool, option("--json", help="Print one JSON document instead of tables.")]
 Quiet = Annotated[bool, option("--quiet", "-q", help="Say nothing on stderr but what went wrong.")]
 Verbose = Annotated[bool, option("--verbose", "-v", help="Print tracebacks of errors.")]
+ProjectFile = Annotated[
+    Path | None,
+    option(
+        "--project",
+        metavar="FILE",
+        help="Project file, or its folder. Default: adcli.toml here or in the nearest folder above.",
+    ),
+]
+NoProject = Annotated[bool, option("--no-project", help="Read no project file.")]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
 Engine = Annotated[str, option("--engine", help="auto or torch.")]
 Precision = Annotated[

@@ -36,7 +36,12 @@ def set_guard(
     limit = guard_limit(gathered.guard_scores(scores), rule.guard_reject, gathered.evidence.unit)
     notes = []
     lost = np.flatnonzero(np.isinf(scores))
-    if lost.size:
+    if lost.size and left_out is not None:
+        notes.append(
+            f"{lost.size} of these good images have a format or size that none of the others has: left out, the input "
+            "guard objects to each"
+        )
+    elif lost.size:
         one = gathered.images[lost[0]]
         notes.append(
             f"{lost.size} of these good images are of another format or size than all that were learnt from, and such "

@@ -1,0 +1,1 @@
+"""The project file adcli.toml: read, checked, and made into a plan of what to run."""
