@@ -14,7 +14,7 @@ from adcli.errors import AdcliError, Busy, GateFailed, ModelFileError, UsageErro
 from adcli.files import hold
 from adcli.tasks.score import Outputs
 from adcli.thresholds.estimators import Rule
-from tests.conftest import Adcli
+from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import timeless
 
 SAME = {"backbone": "random-resnet18", "image_size": (64, 64), "params": {"dims": 30}}
@@ -28,6 +28,14 @@ def test_fit_writes_the_file_that_the_command_writes(dataset: Path, model: Path,
         package.fit(dataset / "train", tmp_path / "m.h5", **SAME)
     package.fit([str(dataset / "train")], str(tmp_path / "m.h5"), overwrite=True, seed=1, **SAME)
     assert package.load(tmp_path / "m.h5").model.spec.seed == 1
+
+
+def test_fit_looks_where_the_command_looks(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
+    golden = next((dataset / "train").rglob("*.png"))
+    package.fit(dataset / "train", tmp_path / "api.h5", roi="8,8,80,80", tile=64, overlap=20, align=golden, **SAME)
+    geometry = ("--roi", "8,8,80,80", "--tile", "64", "--overlap", "20", "--align", golden)
+    assert adcli("fit", dataset / "train", "-m", tmp_path / "command.h5", *QUICK, *geometry).code == 0
+    assert (tmp_path / "api.h5").read_bytes() == (tmp_path / "command.h5").read_bytes()
 
 
 def test_calibrate_writes_the_file_that_the_command_writes(
