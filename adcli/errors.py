@@ -20,9 +20,16 @@ class UsageError(AdcliError):
 
 
 class UnreadableImage(AdcliError):
-    """A file that should be an image could not be read as one."""
+    """A file that should be an image could not be read as one, or is of no use to the model.
+
+    `sha256` is that of a file which could be read.
+    """
 
     exit_code = 5
+
+    def __init__(self, sentence: str, sha256: str | None = None):
+        super().__init__(sentence)
+        self.sha256 = sha256
 
 
 class GateFailed(AdcliError):

@@ -17,6 +17,7 @@ from adcli.errors import EnvironmentFault, UsageError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 
+_RUNS = ("run.json", ".adcli-run.json", "watch.json")  # beside results.jsonl, in a folder of results
 OWN_PICTURES = (".calibration.png", ".suspects.jpg")  # beside a model
 OWN_MARK = b"Software\0adcli"  # near the beginning of each
 
@@ -108,7 +109,7 @@ def walk_entries(
     """Each image file below `folder` with its folder's path relative to it, `a/b/` or empty; one at a time, unsorted.
 
     A folder that cannot be listed goes to `failed` and is passed over; without `failed` it is raised. `passed_over` is
-    told of every other file.
+    told of every other file. A folder of results below `folder` is not entered.
     """
     pending = [""]
     entered: set[str] = set()
@@ -116,7 +117,7 @@ def walk_entries(
         relative = pending.pop()
         here = os.path.join(folder, relative)
         real = os.path.realpath(here)
-        if real in entered or _is_inside(real, forbidden):
+        if real in entered or _is_inside(real, forbidden) or (relative and _holds_results(here)):
             continue
         entered.add(real)  # a link to a folder above would otherwise never end
         folders = []
@@ -133,6 +134,15 @@ def walk_entries(
                 raise
             failed(error)
         pending += sorted(folders, key=os.fsencode, reverse=True)
+
+
+def _holds_results(folder: str) -> bool:
+    """Whether a folder is one that `score` or `watch` writes to: its masks and overlays are no images of parts."""
+
+    def has(name: str) -> bool:
+        return Path(folder, name).is_file()
+
+    return has("results.jsonl") and any(map(has, _RUNS))
 
 
 def _spelt(inputs: Sequence[str], stdin: Iterable[str] | None) -> Iterator[tuple[str, bool]]:

@@ -78,7 +78,11 @@ def _faults(path: Path) -> Iterator[None]:
 
 def _read_whole(path: Path, max_pixels: int) -> bytes:
     """The file's bytes; looks at the file before and after, because cameras write while we read."""
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+    try:
+        mode = path.stat().st_mode
+    except ValueError as error:  # NUL
+        raise NotWhole("is no name that a file can have") from error
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for its writer
         raise NotWhole("is a folder, not an image" if path.is_dir() else "is not a regular file")
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())

@@ -31,7 +31,7 @@ class Grouping:
             raise UsageError(f"{option} {pattern!r} cannot be kept in a model: write it in UTF-8") from error
         try:
             self._search = re.compile(pattern).search
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:  # {99999999999} and thousands of groups
             raise UsageError(f"{option} {pattern!r} is no regular expression: {error}") from error
 
     def of(self, image: Named) -> str:

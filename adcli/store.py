@@ -132,7 +132,8 @@ def _check_parts(group: h5py.Group, room: int) -> int:
         node = group[name]
         if isinstance(node, h5py.Dataset):
             made = node.id.get_create_plist()
-            if made.get_layout() != h5py.h5d.CONTIGUOUS or made.get_external_count() or node.dtype.kind not in "biuf":
+            plain = made.get_layout() == h5py.h5d.CONTIGUOUS and not made.get_external_count()
+            if not (plain and node.shape and node.dtype.kind in "biuf"):  # a single number would come back as no array
                 raise ValueError(f"{node.name} is no plain array")
             room -= math.prod(node.shape) * node.dtype.itemsize
         else:
@@ -242,6 +243,8 @@ def _typed(value: Any, kind: Any) -> Any:
         return {key: _typed(item, kinds[1]) for key, item in value.items()}
     if type(value) is not kind:
         raise TypeError(f"{value!r:.40} stands where a {kind.__name__} belongs")
+    if kind is float and not math.isfinite(value):  # no field may be: the maps would be NaN, or the areas infinite
+        raise ValueError(f"{value} stands where a finite number belongs")
     return value
 
 

@@ -40,6 +40,17 @@ def adcli(*words: str) -> list[str]:
     return [sys.executable, "-m", "adcli", *words]
 
 
+def small_model(folder: Path) -> tuple[Path, Path]:
+    """A data set of 96 x 96 pixels and a model of it."""
+    data, model = folder / "data", folder / "model.h5"
+    script = HERE.parent / "examples" / "make_textures.py"
+    few = ["--size", "96", "--good", "20", "--test-good", "6", "--defects", "3"]
+    run([sys.executable, str(script), str(data), *few])
+    quick = ["--backbone", "random-resnet18", "--image-size", "64", "-p", "dims=30", "--no-pictures"]
+    run(adcli("fit", str(data / "train"), "-m", str(model), *quick))
+    return data, model
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     from adcli.versions import library_versions

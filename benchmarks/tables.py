@@ -96,6 +96,15 @@ def memory() -> str:
     return "\n".join(lines)
 
 
+def large() -> str:
+    """Scoring of very large images in tiles."""
+    kept = json.loads((RESULTS / "large.json").read_text())
+    lines = ["| score of 8192x8192 RGB, tiles of 512 | seconds | peak MB |", "| --- | ---: | ---: |"]
+    for what, took in kept["runs"].items():
+        lines.append(_row([what, f"{took['wall_s']:.1f}", f"{took['peak_mb']:.0f}"]))
+    return "\n".join(lines)
+
+
 def false_rejects() -> str:
     """What was promised of good tiles' rejects, and what became of it."""
     kept = json.loads((RESULTS / "false_rejects.json").read_text())
@@ -177,13 +186,46 @@ def _faults_first(kept: dict[str, dict]) -> Callable[[str], tuple[bool, str]]:
     return lambda fault: (sum(fault in found for found in kept.values()) < len(kept), fault == "good", fault)
 
 
+def endurance() -> str:
+    """What hours of damaged files, kills and scoring came to."""
+    kept = {name: RESULTS / f"{name}.json" for name in ("fuzz", "kills", "soak")}
+    found = {name: json.loads(path.read_text()) for name, path in kept.items() if path.exists()}
+    lines = ["| program | what was tried | what came of it |", "| --- | --- | --- |"]
+    targets = found.get("fuzz", {"targets": {}})["targets"]
+    for name in {"images": 0, "models": 0, "results": 0, "texts": 0} | targets:
+        if not (one := targets.get(name)):
+            lines.append(_row(["`fuzz.py`", name, "not run yet"]))
+            continue
+        failed = ", ".join(f"{count} {what}" for what, count in one["failed"].items()) or "none"
+        tried = f"{name}: {one['cases']} cases in {one['seconds'] / 60:.0f} min"
+        slowest = f"slowest {one['slowest_s']:.1f} s, memory +{one['peak_growth_mb']:.0f} MB"
+        lines.append(
+            _row(["`fuzz.py`", tried, f"failed: {failed}; {one['kinds_of_outcome']} kinds of outcome; {slowest}"])
+        )
+    if one := found.get("kills"):
+        places = ", ".join(f"{count} {place}" for place, count in sorted(one["kills_by_place"].items()))
+        tried = f"{one['kills']} kills of {one['runs']} runs over {one['images']} images: {places}"
+        came = f"{len(one['failures'])} of {one['runs']} folders other than an undisturbed run's"
+        lines.append(_row(["`kills.py`", tried, f"{came}; {one['lines_kept']} lines were on the disk at a kill"]))
+    if one := found.get("soak"):
+        tried = f"{one['images']:,} images of {one['size']}x{one['size']}, {one['images_a_second']:.0f} a second"
+        told = ", ".join(f"{mb:.0f} at {int(count):,}" for count, mb in one["rss_mb"].items())
+        files, threads = (one[f"{what}_most_then_least"][1] for what in ("files", "threads"))
+        ends = f"afterwards as few as {files} files open and {threads} threads"
+        lines.append(_row(["`soak.py`", tried, f"memory in MB: {told}; growth {one['growth_mb']:.0f} MB; {ends}"]))
+    lines += [_row([f"`{name}.py`", "-", "not run yet"]) for name in ("kills", "soak") if name not in found]
+    return "\n".join(lines)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "peer": peer,
     "memory": memory,
+    "large": large,
     "false_rejects": false_rejects,
     "guard_rates": guard_rates,
     "guard_faults": guard_faults,
+    "endurance": endurance,
 }
 
 

@@ -177,7 +177,7 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
         "it holds 2 images",
     ),
     "header-rows.bmp": ("rows that begin in its header", bmp_header(4, 4, offset=0) + bytes(100), "inside its header"),
-    "short.pgm": ("P2 with two numbers missing", b"P2\n3 2\n255\n100 200 100 200", "could not be decoded"),
+    "short.pgm": ("P2 with two numbers missing", b"P2\n3 2\n255\n100 200 100 200", "does not hold 6 numbers"),
     "no-numbers.pgm": ("words where its size should be", b"P5\nwide high\n255\n", "makes no sense"),
 }  # fmt: skip
 

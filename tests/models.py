@@ -38,9 +38,9 @@ DETECTORS = {
 }
 GUARD = Guard(
     formats=((1, 8), (3, 16)),
-    centre=RNG.standard_normal(11),
-    below=RNG.random(11),
-    above=RNG.random(11),
+    centre=RNG.standard_normal(12),
+    below=RNG.random(12),
+    above=RNG.random(12),
     gate=Gate(RNG.standard_normal(5), real(2, 5), RNG.random(2), 0.01, 2.2, 0.7),
 )
 CALIBRATION = Calibration(

@@ -282,3 +282,13 @@ def test_files_of_folders_without_an_image_suffix_are_told_and_no_others(here: P
     assert told("in/*") == ["in/b.txt", "in/sub/c.GIF", "in/sub/none"]
     assert told("in/*.txt", "in/a.png") == []
     assert walk_images("in") == ["a.png"]
+
+
+def test_a_folder_of_results_below_an_input_is_not_entered_and_one_that_is_named_is(tmp_path: Path) -> None:
+    for name in ("part.png", "out/masks/part.png", "other/masks/part.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    for name in ("out/results.jsonl", "out/run.json", "other/results.jsonl"):
+        (tmp_path / name).write_bytes(b"")
+    assert [str(image.relative) for image in find_images([str(tmp_path)])] == ["other/masks/part.png", "part.png"]
+    assert [str(image.relative) for image in find_images([str(tmp_path / "out")])] == ["masks/part.png"]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from adcli.errors import EnvironmentFault, UsageError
+from adcli.errors import UsageError
 from adcli.report.ledger import Ledger
 
 LINES = "results.jsonl"
@@ -81,7 +81,7 @@ def test_lines_that_the_ledger_missed_are_entered_with_what_they_say_of_the_file
     assert state(tmp_path)["in/a.png"] == ((12, 113), None)
 
 
-@pytest.mark.parametrize("harm", ["gone", "noise", "cut", "foreign", "flipped"])
+@pytest.mark.parametrize("harm", ["gone", "noise", "cut", "foreign", "unrelated", "older", "newer", "flipped"])
 def test_a_ledger_that_is_lost_or_damaged_is_made_anew_from_the_lines(harm: str, tmp_path: Path) -> None:
     images = IMAGES | {f"in/{n:04}.png": (n, n) for n in range(400)}
     fill(tmp_path, images)
@@ -98,15 +98,21 @@ def test_a_ledger_that_is_lost_or_damaged_is_made_anew_from_the_lines(harm: str,
         data[4096 : 4096 + 64] = bytes(64)
         path.write_bytes(data)
     else:
-        path.unlink()
-        foreign = sqlite3.connect(path)
-        foreign.execute("CREATE TABLE files (something TEXT)")
-        foreign.close()
-    if harm == "foreign":
-        with pytest.raises(EnvironmentFault, match="ledger"):
-            state(tmp_path)
-    else:
-        assert state(tmp_path) == {image: ((None, None), (None, f"reason of {image}")) for image in IMAGES}
+        other = sqlite3.connect(path)
+        if harm in ("foreign", "unrelated"):
+            other.execute("DROP TABLE files")
+            other.execute("DROP TABLE reached")
+        statements = {
+            "foreign": "CREATE TABLE files (something TEXT)",
+            "unrelated": "CREATE TABLE lots (something TEXT)",
+            "older": "ALTER TABLE files RENAME COLUMN mtime_ns TO mtime",
+            "newer": "ALTER TABLE files ADD COLUMN digest TEXT",
+        }
+        other.execute(statements[harm])
+        other.close()
+    assert state(tmp_path) == {image: ((None, None), (None, f"reason of {image}")) for image in IMAGES}
+    fill(tmp_path, {"in/a.png": (11, 112)})  # and it is written again
+    assert state(tmp_path)["in/a.png"] == ((11, 112), None)
 
 
 def test_lines_that_were_taken_away_are_not_known_any_more(tmp_path: Path) -> None:

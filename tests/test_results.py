@@ -18,6 +18,7 @@ import pytest
 from adcli.errors import Busy, EnvironmentFault, UsageError
 from adcli.report import results
 from adcli.report.results import COLUMNS, ResultsFolder, picture_names, picture_stems
+from tests.tasks.folders import KEYS
 
 CONFIGURATION = {"model": "abc", "outputs": {"masks": "ng"}}
 NAMES = [f"part {n}.png" for n in range(5)]
@@ -31,8 +32,9 @@ def small_and_fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def record(name: str, verdict: str) -> dict[str, object]:
     regions = [{"area_px": 9, "bbox": [1, 2, 3, 3]}, {"area_px": 4, "bbox": [0, 0, 2, 2]}] if verdict == "NG" else []
+    regions = [dict.fromkeys(("area_mm2", "max", "mean")) | region for region in regions]
     values = {"image": name, "verdict": verdict, "score": 1.5, "threshold": 1.25, "regions": regions}
-    return dict.fromkeys(("reason", "part", "check_threshold", "min_area_px", "p_value", "width", "height")) | values
+    return dict.fromkeys(key for key in KEYS if key != "ms") | {"ms": 1.0} | values
 
 
 def score(out: Path, *, resume: bool = False, force: bool = False, names: list[str] = NAMES, model: str = "abc") -> str:

@@ -202,6 +202,10 @@ def test_a_file_without_its_own_marks_is_refused(path, name):
         ("detector/params/dims", "many"),
         ("sizes/0/area/unit", "acre"),
         ("sizes/0/area/value", float("nan")),
+        ("spec/sigma", float("nan")),
+        ("spec/white_level", float("inf")),
+        ("footprint", float("nan")),
+        ("calibration/median_pixel", float("-inf")),
         ("calibration/threshold", float("nan")),
         ("calibration/threshold", float("inf")),
         ("calibration/check_threshold", float("nan")),
@@ -227,8 +231,13 @@ def test_a_group_for_an_array_and_an_array_for_a_group_are_refused(path):
         del file["detector/mean"]
         file["detector/mean"] = "the mean"
 
+    def number(file):
+        del file["detector/mean"]
+        file["detector/mean"] = np.float32(1)
+
     refusal(altered(path, group))
     refusal(altered(path, array))
+    assert "no plain array" in refusal(altered(path, number))
     refusal(altered(path, text, sign=False))
 
 

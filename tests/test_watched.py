@@ -104,6 +104,34 @@ def test_of_one_image_twice_in_a_group_the_pictures_are_those_of_the_last(tmp_pa
         assert (tmp_path / last / mask).exists() == (last == "NG")
 
 
+def test_an_image_keeps_its_pictures_when_one_taken_up_with_it_was_dropped_and_the_ledger_is_lost(
+    tmp_path: Path,
+) -> None:
+    def add(folder: WatchedFolder, image: str, stem: str, is_ng: bool) -> None:
+        pictures = [(name, image.encode()) for name in picture_names(stem)[:2] if is_ng]
+        record = {"image": image, "verdict": "NG" if is_ng else "OK", "sha256": image, "reason": None}
+        folder.add(record, pictures, stem, (1, 1))
+
+    out = tmp_path / "out"
+    with WatchedFolder(out, RECORD, relative) as folder:
+        _, second, third = folder.stems(["in/a.png", "in/a.jpg", "in/a.bmp"])  # the first changes while it is read
+        add(folder, "in/a.jpg", second, is_ng=True)
+        add(folder, "in/a.bmp", third, is_ng=True)
+        folder.flush()
+        (first,) = folder.stems(["in/a.png"])
+        add(folder, "in/a.png", first, is_ng=True)
+        folder.flush()
+    masks = {path.read_text() for path in (out / "masks").iterdir()}
+    assert masks == {"in/a.jpg", "in/a.bmp", "in/a.png"}
+    (out / ".adcli-watch.db").unlink()
+    with WatchedFolder(out, RECORD, relative) as folder:
+        for image in ("in/a.bmp", "in/a.jpg"):
+            add(folder, image, *folder.stems([image]), is_ng=False)
+        folder.flush()
+    for kind in ("masks", "overlays"):
+        assert [path.read_text() for path in (out / kind).iterdir()] == ["in/a.png"]
+
+
 def cut_off_everywhere(how: str, folder: Path, is_second: bool) -> None:
     """Cuts a watch off at its first file operation, its second, and so on; then lets it go on to its end."""
     source = folder / "in"

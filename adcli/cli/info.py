@@ -189,7 +189,7 @@ def _text(key: str, value: Any) -> str:
         return f"{value / 1e9:.3g} GB" if value >= 1e9 else f"{value / 1e6:.3g} MB"
     if key == "footprint":
         return f"{100 * value:.3g} % of the image, or of a tile"
-    if key == "uninspected_share":
+    if key == "uninspected_share" and value is not None:
         return f"{100 * value:.3g} %"
     if value is None or value == []:
         return "-"

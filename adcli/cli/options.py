@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,9 +30,9 @@ def share(text: str | float) -> float:
     words = str(text).strip()
     try:
         number = Decimal(words.removesuffix("%").strip())
-    except InvalidOperation as error:
+        return float(number / 100 if words.endswith("%") else number)
+    except (ArithmeticError, ValueError) as error:  # no number; more than a Decimal holds; a signalling NaN
         raise typer.BadParameter(f"{words!r} is no share: write 0.05 or 5%") from error
-    return float(number / 100 if words.endswith("%") else number)
 
 
 Model = Annotated[Path, option("--model", "-m", help="Model file.")]
@@ -154,7 +154,7 @@ ThresholdByHand = Annotated[float | None, option("--threshold", help="Threshold 
 
 def parse_size(text: str) -> tuple[int, int]:
     """`256` or `HxW` to (H, W)."""
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    found = re.fullmatch(r"([0-9]{1,9})(?:x([0-9]{1,9}))?", text.strip().lower())
     if found is None:
         raise UsageError(f"{text!r} is not an image size: write 256, or HxW such as 256x512")
     return int(found[1]), int(found[2] or found[1])

@@ -92,10 +92,8 @@ class Verb(TyperCommand):
         for parameter in self.params:
             if given.get(parameter.name) not in (None, ()) or os.environ.get(str(parameter.envvar)):
                 said.add(key_of(self.name, parameter) or parameter.name)
-        for sides in _EITHER.get(self.name, ()):
-            if any(said & side for side in sides):
-                said |= set().union(*(side for side in sides if not said & side))
-        return {key: setting for key, setting in settings.items() if key not in said}
+        unmeant = said | _excluded(self.name, said)
+        return {key: setting for key, setting in settings.items() if key not in unmeant}
 
 
 class CandidVerb(Verb):
@@ -186,10 +184,19 @@ def today() -> str:
 
 def _options(command: Verb) -> dict[str, Option]:
     takes = inspect.signature(inspect.unwrap(command.callback), eval_str=True).parameters
-    return {key: _option(key, one, takes[one.name].annotation) for key, one in parameters(command).items()}
+    return {
+        key: _option(key, one, takes[one.name].annotation, _excluded(command.name, {key}))
+        for key, one in parameters(command).items()
+    }
 
 
-def _option(key: str, parameter: Any, annotation: Any) -> Option:
+def _excluded(verb: str | None, said: set[str]) -> frozenset[str]:
+    """The other sides of what is said."""
+    meant = [sides for sides in _EITHER.get(verb, ()) if any(said & side for side in sides)]
+    return frozenset(key for sides in meant for side in sides if not said & side for key in side)
+
+
+def _option(key: str, parameter: Any, annotation: Any, excludes: frozenset[str]) -> Option:
     """What the project file must hold for a parameter, from the annotation of the verb's function."""
     base, info = typing.get_args(annotation)[:2]
     types = {base, *typing.get_args(base)}
@@ -198,7 +205,8 @@ def _option(key: str, parameter: Any, annotation: Any) -> Option:
     is_input = parameter.param_type_name == "argument"
     is_path = is_input or Path in types or (many and key in _FOLDERS) or key in _DRAWN
     called = parameter.metavar if is_input else f"--{key}"
-    return Option(called, [*kinds, "text"][0], many, is_path, _DRAWN.get(key, ""), is_input, parameter.required)
+    kind = [*kinds, "text"][0]
+    return Option(called, kind, many, is_path, _DRAWN.get(key, ""), is_input, parameter.required, excludes)
 
 
 def _fill_in(setting: Setting, verb: str | None) -> Value:

@@ -57,6 +57,9 @@ def run_steps(
         if step.verb == "fit" and resume and Path(str(model)).exists():
             yield Done(step.part, step.verb, exit_code=0, note=f"finished before: {model}")
             continue
+        if step.verb == "fit" and model:
+            with contextlib.suppress(OSError):  # fit says what is wrong with it
+                Path(str(model)).parent.mkdir(parents=True, exist_ok=True)
         done = _run(context, command, step, [*tone, *line], verbose)
         if done.exit_code not in _GOES_ON:
             failed[step.part] = f"{step.verb} ended with {done.exit_code}"

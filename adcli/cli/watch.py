@@ -116,8 +116,10 @@ def _tell(terminal: Terminal, record: dict[str, Any]) -> None:
     score = "" if record["score"] is None else f"{record['score']:.6g}"
     sys.stdout.write(f"{record['verdict']:<5}  {score:>9}  {printable(record['image'])}\n")
     sys.stdout.flush()
-    if record["reason"] is not None:
-        terminal.warn(f"{record['verdict']}: {record['reason']}")
+    if record["verdict"] == "ERROR":  # its reason begins with the path
+        terminal.warn(f"ERROR: {record['reason']}")
+    elif record["reason"] is not None:
+        terminal.warn(f"{record['verdict']}: {record['image']}: {record['reason']}")
 
 
 def _lines() -> Iterator[str]:

@@ -86,6 +86,19 @@ class TorchEngine:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return tuple(layer.float() for layer in self._network(batch))
 
+    def learn(
+        self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None, np.ndarray]:
+        """Features of prepared pixels (N, H, W, 3), the patches (N, h, w) bool to learn from on the same device, and
+        the pooled features (N, D); `stacked` inputs become one image, above each other."""
+        layers = self.features(pixels)
+        pooled = pool(layers)
+        seen = None if inside is None else torch.from_numpy(inside).to(self.device)
+        if stacked:
+            layers = stack(layers)
+            seen = None if seen is None else seen.flatten(0, 1).unsqueeze(0)
+        return layers, seen, pooled
+
     def features_alone(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
         """The same, each image on its own, so that its features are the same in any company."""
         if self.device.type == "cuda":

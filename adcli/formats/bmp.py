@@ -6,6 +6,8 @@ import struct
 
 from adcli.formats.whole import Header, NotWhole, check_size, need
 
+_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes of the information header, by its version
+
 
 def read_bmp(data: bytes, max_pixels: int) -> Header:
     """Rows that lie inside the file, behind its headers."""
@@ -19,6 +21,10 @@ def read_bmp(data: bytes, max_pixels: int) -> Header:
     check_size(width, height, max_pixels)
     if compression not in (0, 3, 6):  # none, or none with channel masks
         raise NotWhole("is a compressed bitmap, whose damage would go unseen; save it as PNG")
-    need(offset >= 14 + header_size, "its rows begin inside its header")
+    need(header_size in _HEADERS, f"no bitmap has a header of {header_size} bytes")
+    colours = 0
+    if bits <= 8:
+        colours = (struct.unpack_from("<I", data, 46)[0] if header_size > 12 else 0) or 1 << bits
+    need(offset >= 14 + header_size + colours * (4 if header_size > 12 else 3), "its rows begin inside its header")
     need(offset + (width * bits + 31) // 32 * 4 * height <= len(data), "its rows do not end inside the file")
     return Header(width, height)

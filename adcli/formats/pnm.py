@@ -7,6 +7,7 @@ import re
 from adcli.formats.whole import Header, NotWhole, check_size, need
 
 _HEADER = re.compile(rb"P([2356])" + rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})" * 3 + rb"\s")
+_COMMENT = re.compile(rb"#[^\r\n]*")
 _LONGEST = 2**16  # bytes of header; comments may be long, but a search through blanks must end
 
 
@@ -22,6 +23,10 @@ def read_pnm(data: bytes, max_pixels: int) -> Header:
     samples = width * height * (3 if kind in (3, 6) else 1)
     size = samples * (2 if white > 255 else 1) if kind in (5, 6) else 2 * samples - 1  # digits and what parts them
     need(header.end() + size <= len(data), "its rows do not end inside the file")
+    if kind in (2, 3):  # OpenCV skips what is no digit, and takes what is above white
+        numbers = _COMMENT.sub(b" ", data[header.end() :]).split()
+        need(len(numbers) == samples and all(map(bytes.isdigit, numbers)), f"it does not hold {samples} numbers")
+        need(all(len(one) <= 10 and int(one) <= white for one in numbers), f"a number in it is above {white}")
     if kind in (5, 6) and data.startswith(b"P%d" % kind, header.end() + size):
         raise NotWhole("holds several images, and which one shows the part is not known; save one of them as PNG")
     return Header(width, height, 16 if white > 255 else 8)

@@ -10,6 +10,12 @@ from adcli.formats.whole import Header, NotWhole, check_size, need
 _PALETTE = 3
 _DEPTHS = (1, 8, 10, 12, 14, 16)  # bits that OpenCV unpacks; others come back as None or scrambled
 _UNSIGNED, _UNSTATED = 1, 4
+_RGB, _YCBCR = 2, 6
+_MOST_ENTRIES = 2**16  # of all tag directories: they may overlap, so the file's size is no bound
+_MOST_PADDING = 4  # times the image's own pixels, or so many of 4 megapixels: tiles may share their data
+
+
+_LETTERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # of struct, by TIFF's number of a type
 
 
 class _Pages:
@@ -22,17 +28,19 @@ class _Pages:
         entries, self.word, self.inline = ("Q", "Q", 8) if self.big else ("H", "I", 4)
         (at,) = self.unpack(self.word, 8 if self.big else 4)
         seen: set[int] = set()
+        left = _MOST_ENTRIES
         self.tags: list[dict[int, tuple[int, int, int]]] = []  # of each page, tag -> type, count, where its values are
         while at and at not in seen:
             seen.add(at)
             (count,) = self.unpack(entries, at)
             at += struct.calcsize(entries)
-            need(count <= 4096, "its tag directory makes no sense")
+            left -= count + 1
+            need(count <= 4096 and left >= 0, "its tag directory makes no sense")
             page = {}
             for _ in range(count):
                 tag, kind, number = self.unpack("HH" + self.word, at)
                 at += 4 + self.inline
-                page[tag] = kind, number, at
+                page.setdefault(tag, (kind, number, at))  # of a tag given twice libtiff takes the first
                 at += self.inline
             self.tags.append(page)
             (at,) = self.unpack(self.word, at)
@@ -45,10 +53,11 @@ class _Pages:
         return self.values(tag, (default,))[0]
 
     def values(self, tag: int, default: tuple[int, ...] = (), page: int = 0) -> tuple[int, ...]:
-        kind, number, at = self.tags[page].get(tag, (0, 0, 0))
-        letter = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
-        if letter is None or number == 0:
+        if tag not in self.tags[page]:
             return default
+        kind, number, at = self.tags[page][tag]
+        letter = _LETTERS.get(kind)
+        need(letter is not None and number > 0, f"its tag {tag} has {number} values of the type {kind}")
         size = number * struct.calcsize(letter)
         if size > self.inline:
             (at,) = self.unpack(self.word, at)
@@ -65,16 +74,21 @@ def read_tiff(data: bytes, max_pixels: int) -> Header:
     need(bool(subfiles) and not subfiles[0] & 5, "its first page is not its image")
     width, height, channels = pages.one(256, 0), pages.one(257, 0), pages.one(277, 1)
     check_size(width, height, max_pixels)
-    depth, planar = max(pages.values(258, (1,))), pages.one(284, 1) == 2 and channels > 1
+    bits = pages.values(258, (1,))
+    need(len(set(bits)) == 1 and len(bits) in (1, channels), f"it has {channels} channels of {bits[:8]} bits")
+    depth, planar = bits[0], pages.one(284, 1) == 2 and channels > 1
     _check_layout(pages, depth, channels, planar)
     _check_strips(pages, width, height, channels, depth, planar, max_pixels)
     # libtiff would turn the image by its orientation tag, and multiply 8-bit colours by an alpha marked unassociated.
-    patches = tuple(
+    patches = [
         (pages.tags[0][tag][2], struct.pack(pages.order + "H", 1))
         for tag, harmless in ((274, 1), (338, 0))
         if pages.one(tag, harmless) != harmless and pages.tags[0][tag][:2] == (3, 1)
-    )
-    return Header(width, height, 16 if depth > 8 else 8, patches)
+    ]
+    if pages.one(278, height) > height:  # OpenCV takes memory for as many rows; 2^32 - 1 is TIFF's word for all
+        kind, _, at = pages.tags[0][278]
+        patches.append((at, struct.pack(pages.order + _LETTERS[kind], height)))
+    return Header(width, height, 16 if depth > 8 else 8, tuple(patches))
 
 
 def _check_layout(pages: _Pages, depth: int, channels: int, planar: bool) -> None:
@@ -86,12 +100,13 @@ def _check_layout(pages: _Pages, depth: int, channels: int, planar: bool) -> Non
             f"holds {depth}-bit {kind} values, whose black and white are not known; save it with 8 or 16 bits"
         )
     # OpenCV: 16-bit planes come back scrambled, 16-bit white-is-zero not inverted, CMYK as if it were RGB and alpha.
-    unread = colours not in (0, 1, 2, _PALETTE, 6) or (depth > 8 and (planar or colours in (0, _PALETTE)))
-    if unread or (colours == 6 and pages.values(530, (2, 2)) != (1, 1)):
+    unread = colours not in (0, 1, _RGB, _PALETTE, _YCBCR) or (depth > 8 and (planar or colours in (0, _PALETTE)))
+    if unread or (colours == _YCBCR and pages.values(530, (2, 2)) != (1, 1)):
         raise NotWhole("has a colour layout that is not read; save it as gray or RGB, black as 0, channels interleaved")
     if colours == _PALETTE:
         need(len(pages.values(320)) == 3 * 2**depth, "its palette is not whole")
-    if not 1 <= channels <= 4:
+    # OpenCV leaves unwritten what a file of three colours has no channel for.
+    if not (3 if colours in (_RGB, _YCBCR) else 1) <= channels <= 4:
         raise NotWhole(f"has {channels} channels; save it as gray or RGB")
     if depth not in _DEPTHS:
         raise NotWhole(f"holds {depth}-bit values, which are not read; save it with 8 or 16 bits")
@@ -112,6 +127,11 @@ def _check_strips(
     down = -(-height // rows)
     number = -(-width // columns) * down * (channels if planar else 1)
     need(len(offsets) == len(counts) == number, f"it lists {len(offsets)} strips and {len(counts)} lengths of {number}")
+    padded = number * columns * rows
+    need(
+        number == 1 or padded <= _MOST_PADDING * channels * max(width * height, 2**22),
+        "its tiles are far larger than it is",
+    )
     view, compression = memoryview(pages.data), pages.one(259, 1)
     row_bytes = (columns * (1 if planar else channels) * depth + 7) // 8
     for place, (offset, count) in enumerate(zip(offsets, counts, strict=True)):

@@ -18,6 +18,9 @@ def read_webp(data: bytes, max_pixels: int) -> Header:
         need(body + length <= end, "a chunk does not end inside the file")
         if kind == b"VP8X" and data[body] & 2:
             raise NotWhole("is an animation, and which frame shows the part is not known; save one frame as PNG")
+        if kind == b"VP8X":
+            canvas = (int.from_bytes(data[body + first : body + first + 3], "little") + 1 for first in (4, 7))
+            check_size(*canvas, max_pixels)  # OpenCV takes memory for it
         if kind == b"VP8 ":
             width, height = struct.unpack_from("<HH", data, body + 6)
             sizes.append((width & 0x3FFF, height & 0x3FFF))

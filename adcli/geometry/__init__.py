@@ -33,8 +33,10 @@ class Geometry:
     tiling: Tiling | None = None
     golden: Golden | None = None
 
-    def uninspected(self) -> float:
-        """Share of an image outside the region of interest."""
+    def uninspected(self) -> float | None:
+        """Share of an image outside the region of interest; None where each image is aligned, and has its own."""
+        if self.golden is not None:
+            return None
         return 0.0 if self.roi is None else 1 - self.roi.share
 
     def facts(self) -> dict[str, float | int | str | None]:
@@ -48,15 +50,48 @@ class Geometry:
         }
 
 
+class Outline:
+    """What of an image of one size is looked at."""
+
+    def __init__(self, geometry: Geometry, size: tuple[int, int], image_size: tuple[int, int]):
+        height, width = size
+        self.whole = Box(0, height, 0, width)
+        self.boxes = [self.whole] if geometry.tiling is None else geometry.tiling.boxes(size)
+        self.inside: np.ndarray | None = None  # the region of interest (H, W) bool, read-only
+        if geometry.roi is not None:
+            self.inside = geometry.roi.on(size)
+            self.inside.setflags(write=False)
+            self.boxes = [box for box in self.boxes if box.of(self.inside).any()]
+        self._image_size = image_size
+        self._pure: dict[Box, np.ndarray | None] = {}
+
+    def input_inside(self, box: Box) -> np.ndarray | None:
+        """Pixels (H, W) bool of the network's input for a box that are of the region of interest alone; None where all
+        are."""
+        if self.inside is None:
+            return None
+        if box not in self._pure:  # two threads may both make it, and it is the same
+            self._pure[box] = self._pure_pixels(box.of(self.inside))
+        return self._pure[box]
+
+    def _pure_pixels(self, inside: np.ndarray) -> np.ndarray | None:
+        if inside.all():
+            return None
+        # Through the same resampling as the image: a pixel with a part of 1 has nothing of what lies outside in it.
+        part = prepare(inside.view(np.uint8) * np.uint8(255), self._image_size)[..., 0]
+        pure = part >= 1 - 1e-5
+        return pure if pure.any() else part > 0
+
+
 class Views:
-    """A geometry, ready to take images."""
+    """A geometry, ready to take images. Safe to use from several threads."""
 
     def __init__(self, geometry: Geometry, image_size: tuple[int, int], white_level: float | None, sigma: float):
         self.image_size = image_size
         self.white_level = white_level
         self.sigma = sigma
         self.geometry = geometry
-        self._looked_at = lru_cache(maxsize=4)(self._outline)  # most lines have images of one size
+        self._latest: tuple[tuple[int, int], Outline] | None = None  # most lines have images of one size
 
     def of(self, pixels: np.ndarray) -> View:
         """An image's pixels (H, W) or (H, W, 3), uint8 or uint16, to its view."""
@@ -64,7 +99,7 @@ class Views:
 
     def count(self, size: tuple[int, int]) -> int:
         """How many inputs an image of size (H, W) becomes."""
-        return len(self.outline(size)[0])
+        return len(self.outline(size).boxes)
 
     @property
     def stacked(self) -> int:
@@ -80,33 +115,32 @@ class Views:
         height, width = tiling.own_statistics
         return f"is {size[1]} x {size[0]} pixels, and the model knows the tiles of images of {width} x {height}"
 
-    def outline(self, size: tuple[int, int]) -> tuple[list[Box], np.ndarray | None]:
-        """The boxes that are looked at, and the region of interest (H, W) bool, of an image of size (H, W)."""
-        return self._looked_at(tuple(size))
-
-    def _outline(self, size: tuple[int, int]) -> tuple[list[Box], np.ndarray | None]:
-        tiling, roi = self.geometry.tiling, self.geometry.roi
-        boxes = [Box(0, size[0], 0, size[1])] if tiling is None else tiling.boxes(size)
-        if roi is None:
-            return boxes, None
-        inside = roi.on(size)
-        inside.setflags(write=False)
-        return [box for box in boxes if box.of(inside).any()], inside
+    def outline(self, size: tuple[int, int]) -> Outline:
+        """What is looked at of an image of size (H, W)."""
+        latest = self._latest
+        if latest is None or latest[0] != tuple(size):
+            latest = tuple(size), Outline(self.geometry, tuple(size), self.image_size)
+            self._latest = latest
+        return latest[1]
 
 
 class View:
-    """One image: its inputs for the network, one after another, and the map that their scores make."""
+    """One image: its inputs for the network, and the map that their scores make."""
 
     def __init__(self, views: Views, pixels: np.ndarray):
         self._views = views
         self._size = pixels.shape[:2]
-        self._boxes, self._inside = views.outline(self._size)
+        self._outline = views.outline(self._size)
         golden = views.geometry.golden
         self.placement: Placement | None = None
         self._pixels = pixels
+        self._covered: np.ndarray | None = None  # (H, W) bool: what of the golden image's frame the file shows
         if golden is not None:
             self.placement = place(golden, pixels, views.white_level)
             self._pixels = _warp(pixels, self.placement.to_image, cv2.WARP_INVERSE_MAP)
+            seen = np.full(self._size, 255, np.uint8)
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            self._covered = cv2.warpAffine(seen, self.placement.to_image, self._size[::-1], flags=flags) == 255
         self._map: np.ndarray | None = None
         self._overview: np.ndarray | None = None
 
@@ -116,53 +150,58 @@ class View:
         return 1.0 if self.placement is None else self.placement.correlation
 
     def __len__(self) -> int:
-        return len(self._boxes)
+        return len(self._outline.boxes)
 
     def inputs(self) -> Iterator[np.ndarray]:
         """What the network sees, (H, W, 3) float32 RGB in [0, 1] each, made when asked for."""
-        if self._views.geometry.tiling is None and self._boxes:
-            yield self.overview()
-            return
-        for box in self._boxes:
-            yield self._prepared(box)
+        return map(self.input, range(len(self)))
+
+    def input(self, number: int) -> np.ndarray:
+        """One of the inputs."""
+        box = self._outline.boxes[number]
+        return self.overview() if box == self._outline.whole else self._prepared(box, box.of(self._pixels))
 
     def overview(self) -> np.ndarray:
         """The whole image as the network would see it, (H, W, 3) float32."""
         if self._overview is None:
-            self._overview = self._prepared(Box(0, self._size[0], 0, self._size[1]))
+            pixels, (height, width) = self._pixels, self._views.image_size
+            if self._views.geometry.tiling is not None and min(pixels.shape[0] / height, pixels.shape[1] / width) > 8:
+                # Its copies would be the largest there are of a large image, of which the guard needs no more.
+                pixels = cv2.resize(pixels, (4 * width, 4 * height), interpolation=cv2.INTER_AREA)
+            self._overview = self._prepared(self._outline.whole, pixels)
         return self._overview
 
-    def _prepared(self, box: Box) -> np.ndarray:
-        prepared = prepare(box.of(self._pixels), self._views.image_size, self._views.white_level)
-        inside = self._input_inside(box)
+    def _prepared(self, box: Box, pixels: np.ndarray) -> np.ndarray:
+        prepared = prepare(pixels, self._views.image_size, self._views.white_level)
+        inside = self._outline.input_inside(box)
         if inside is not None:
             prepared[~inside] = _BLANK
         return prepared
 
-    def _input_inside(self, box: Box) -> np.ndarray | None:
-        """Pixels (H, W) bool of what an input shows that are of the region of interest alone; None where all are."""
-        if self._inside is None:
-            return None
-        inside = box.of(self._inside)
-        if inside.all():
-            return None
-        # Through the same resampling as the image: a pixel with a part of 1 has nothing of what lies outside in it.
-        part = prepare(inside.view(np.uint8) * np.uint8(255), self._views.image_size)[..., 0]
-        pure = part >= 1 - 1e-5
-        return pure if pure.any() else part > 0
-
     def patches_inside(self, number: int, grid: tuple[int, int]) -> np.ndarray | None:
         """Patches (h, w) bool of an input that see some of the region of interest; None where all do."""
-        inside = self._input_inside(self._boxes[number])
+        inside = self._outline.input_inside(self._outline.boxes[number])
         if inside is None:
             return None
         return cv2.resize(inside.astype(np.float32), (grid[1], grid[0]), interpolation=cv2.INTER_AREA) > 0
 
+    def _patches_to_score(self, number: int, grid: tuple[int, int]) -> np.ndarray | None:
+        """Patches (h, w) bool whose scores are of something that the file shows; None where all are."""
+        inside = self.patches_inside(number, grid)
+        if self._covered is None:
+            return inside
+        covered = self._outline.boxes[number].of(self._covered)
+        if covered.all():
+            return inside
+        # Beyond the file's border pixels are repeated: a patch of streaks says nothing, and shall not reach in.
+        whole = cv2.resize(covered.astype(np.float32), (grid[1], grid[0]), interpolation=cv2.INTER_AREA) > 0.999
+        return whole if inside is None else whole & inside
+
     def add(self, number: int, grid: np.ndarray) -> None:
         """Takes the patch scores (h, w) float32 of an input."""
-        box, views = self._boxes[number], self._views
-        inside = self.patches_inside(number, grid.shape)
-        if inside is not None and not inside.all():
+        box, views = self._outline.boxes[number], self._views
+        inside = self._patches_to_score(number, grid.shape)
+        if inside is not None and not inside.all() and inside.any():
             grid = _spread(grid, inside)
         piece = lift(grid, views.image_size, views.sigma, box.size)
         if views.geometry.tiling is None:
@@ -171,17 +210,15 @@ class View:
         if self._map is None:
             self._map = np.zeros(self._size, np.float32)
         rows, columns = (_share(views.geometry.tiling, length) for length in self._size)
-        piece *= rows[box.top][:, np.newaxis]
-        piece *= columns[box.left]
         canvas = box.of(self._map)
-        np.add(canvas, piece, out=canvas)
+        canvas += piece * rows[box.top][:, np.newaxis] * columns[box.left]
 
     def score_map(self) -> np.ndarray:
         """The map (H, W) float32 of the file's size; minus infinity where nothing was looked at."""
         score_map = self._map
         if score_map is None:  # the region of interest lies between the pixels of an image so small
             return np.full(self._size, -np.inf, np.float32)
-        inside = self._inside
+        inside = self._outline.inside
         if self.placement is not None:
             back = self.placement.to_image
             seen = np.full(self._size, 255, np.uint8) if inside is None else inside.view(np.uint8) * np.uint8(255)

@@ -13,8 +13,12 @@ from adcli.errors import UnreadableImage, UsageError
 from adcli.images import read_image
 
 _LONGEST = 320  # pixels of the golden image's longer side: a twentieth of a pixel there is enough for any patch
+_LEAST_SIDE = 16  # pixels, so reduced
 _STEPS, _PRECISION = 60, 1e-5  # of the refinement
 _BETTER = 0.02  # what a turned start must gain in correlation: a round part has no angle, and shall not get one
+_DOUBTFUL = 0.9  # correlation below which all angles are tried
+_STEP = 15.0  # degrees between them
+_BEST_STARTS = 4  # of them that are refined
 _LEAST_OVERLAP = 0.25  # of the golden image that the part must cover for its correlation to mean anything
 
 
@@ -50,6 +54,11 @@ def read_golden(path: Path, white_level: float | None) -> Golden:
         raise UsageError(f"the golden image cannot be used: {error}") from error
     shrink = min(1.0, _LONGEST / max(image.width, image.height))
     size = max(1, round(image.height * shrink)), max(1, round(image.width * shrink))
+    if min(size) < _LEAST_SIDE:
+        raise UsageError(
+            f"the golden image {path} is {image.width} x {image.height} pixels, too narrow to align to: leave out "
+            "--align"
+        )
     gray = _gray(image.pixels, size, white_level)
     if gray.std() < 0.5:
         raise UsageError(f"the golden image {path} is of one gray, and shows nothing to align to: give a good part's")
@@ -71,20 +80,30 @@ def place(golden: Golden, pixels: np.ndarray, white_level: float | None = None) 
 
     A start is found by phase correlation (Kuglin and Hines 1975), with the rotation from the log-polar spectra (Reddy
     and Chatterji 1996), and refined by maximising the enhanced correlation coefficient (Evangelidis and Psarakis 2008).
-    Nothing is assumed to be near. An image on which no start leads anywhere stays as it is, with the correlation that
-    it has.
+    Nothing is assumed to be near: where that correlates little, starts all around are tried. An image on which no start
+    leads anywhere stays as it is, with the correlation that it has.
     """
     height, width = pixels.shape[:2]
     target = golden.pixels
     source = _gray(pixels, target.shape, white_level)
     still = np.hstack([np.eye(2), np.zeros((2, 1))])
     best, best_correlation = still, _correlation(target, source, still)
-    for angle in (0.0, *_angles(target, source)):
-        start = _shifted(target, source, angle)
-        found = _refined(target, source, start)
-        correlation = _correlation(target, source, found)
-        if correlation > best_correlation + (_BETTER if angle else 0.0):
-            best, best_correlation = found, correlation
+
+    def refine(starts: list[tuple[float, np.ndarray]]) -> None:
+        nonlocal best, best_correlation
+        for angle, start in starts:
+            found, before = _refined(target, source, start), _correlation(target, source, start)
+            correlation = _correlation(target, source, found)
+            if correlation < before - _BETTER:  # the refinement has led away from a start that was good already
+                found, correlation = start, before
+            if correlation > best_correlation + (_BETTER if angle else 0.0):
+                best, best_correlation = found, correlation
+
+    refine([(angle, _shifted(target, source, angle)) for angle in (0.0, *_angles(target, source))])
+    if best_correlation < _DOUBTFUL:  # the spectra have misled, or it is another part
+        starts = [(angle, _shifted(target, source, angle)) for angle in np.arange(_STEP, 360, _STEP).tolist()]
+        starts.sort(key=lambda start: _correlation(target, source, start[1]), reverse=True)
+        refine(starts[:_BEST_STARTS])
     # From the golden image's pixels to the file's: pixel centres lie at half numbers, so scales go about -0.5.
     by_x, by_y = width / target.shape[1], height / target.shape[0]
     to_file = np.array([[by_x, 0, (by_x - 1) / 2], [0, by_y, (by_y - 1) / 2], [0, 0, 1]])

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from adcli.errors import UnreadableImage, UsageError
 from adcli.images import read_image
 
-_NUMBER = r"(\d+(?:\.\d+)?)(%?)"
+_NUMBER = r"(-?\d+(?:\.\d+)?)(%?)"
 _BOX = re.compile(",".join([_NUMBER] * 4))
 _POINT = re.compile(",".join([_NUMBER] * 2))
 _RASTER = 2048  # pixels of the longer side of a region drawn in percent for images that have no size in common
@@ -49,8 +50,14 @@ class RegionOfInterest:
         return cls(width, height, bits, _digest(width, height, bits))
 
     def mask(self) -> np.ndarray:
-        """(H, W) bool at its own size."""
-        return np.unpackbits(self.bits, axis=1, count=self.width).astype(bool)
+        """(H, W) bool at its own size; not to be written to."""
+        return self._unpacked
+
+    @cached_property
+    def _unpacked(self) -> np.ndarray:
+        mask = np.unpackbits(self.bits, axis=1, count=self.width).astype(bool)
+        mask.setflags(write=False)
+        return mask
 
     def on(self, size: tuple[int, int]) -> np.ndarray:
         """(H, W) bool for an image of that size: the pixels whose centres lie in the region."""
@@ -81,7 +88,9 @@ def read_roi(text: str, sizes: Sequence[tuple[int, int]]) -> RegionOfInterest:
     Raises:
         UsageError: for what is none of these, does not fit the images, or is empty.
     """
-    words = re.sub(r"\s*,\s*", ",", text.replace(";", " ")).split()
+    if not text.strip():
+        raise UsageError(f"the region of interest is empty: give {_FORMS}")
+    words = re.sub(r"\s*,\s*", ",", re.sub(r"\s*%", "%", text.replace(";", " "))).split()
     if len(words) == 1 and (box := _BOX.fullmatch(words[0])):
         numbers, percent = box.groups()[::2], box.groups()[1::2]
         return RegionOfInterest.of(_draw_box([float(n) for n in numbers], _canvas(text, _unit(text, percent), sizes)))
@@ -133,7 +142,7 @@ class _Canvas(NamedTuple):
 
     def refuse_beyond(self, x: float, y: float) -> None:
         """Raises UsageError for a point beyond the canvas."""
-        if x > self.size[1] or y > self.size[0]:
+        if not (0 <= x <= self.size[1] and 0 <= y <= self.size[0]):
             raise UsageError(f"the region of interest {self.text} reaches beyond the image, which has {self.extent}")
 
 
@@ -153,6 +162,9 @@ def _canvas(text: str, percent: bool, sizes: Sequence[tuple[int, int]]) -> _Canv
 def _draw_box(numbers: list[float], on: _Canvas) -> np.ndarray:
     left, right = round(numbers[0] * on.by_x), round((numbers[0] + numbers[2]) * on.by_x)
     top, bottom = round(numbers[1] * on.by_y), round((numbers[1] + numbers[3]) * on.by_y)
+    if on.by_x == 1 and 0 < min(numbers[2:]) < 1:
+        raise UsageError(f"the box {on.text} is less than a pixel wide or high: shares are written in %")
+    on.refuse_beyond(left, top)
     on.refuse_beyond(right, bottom)
     mask = np.zeros(on.size, bool)
     mask[top:bottom, left:right] = True
@@ -163,6 +175,7 @@ def _draw_polygon(numbers: list[float], on: _Canvas) -> np.ndarray:
     if len(numbers) < 6:
         raise UsageError(f"the polygon {on.text!r} has {len(numbers) // 2} corners: give at least three")
     corners = np.array(numbers).reshape(-1, 2) * (on.by_x, on.by_y)
+    on.refuse_beyond(*corners.min(axis=0))
     on.refuse_beyond(*corners.max(axis=0))
     mask = np.zeros(on.size, np.uint8)
     last = on.size[1] - 1, on.size[0] - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,6 +48,10 @@ class Tiling:
                 f"an overlap of {self.overlap} pixels is not possible with tiles of {self.tile}: give 0 to "
                 f"{self.tile - 1}, such as {self.tile // 8}"
             )
+
+    def smallest(self, sizes: Iterable[tuple[int, int]]) -> int:
+        """Pixels of the smallest tile that images of these sizes (H, W) are cut into."""
+        return min(min(self.tile, height) * min(self.tile, width) for height, width in sizes)
 
     def boxes(self, size: tuple[int, int]) -> list[Box]:
         """The tiles of an image of size (H, W), row by row."""

@@ -45,6 +45,7 @@ _STATISTICS = (
     _Statistic("blue against green", "less blue", "more blue", 0.005, -1.0),
     _Statistic("correlation with the golden image", "less like the golden image", "", 0.02, -1.0, 1.0),
 )
+CORRELATION = -1  # its place among a look's statistics
 _NEVER = 1e300  # the unit of a deviation that is none
 _SIZES = ("width", "height", "width by height")
 _SHARPNESS = 4
@@ -113,6 +114,11 @@ class Guard:
     below: np.ndarray  # (3 + k,) float64, units; 0 for a size that all have: another one is beyond any limit
     above: np.ndarray
     gate: Gate
+
+    def __post_init__(self) -> None:
+        expected = (len(_SIZES) + len(_STATISTICS),)
+        if not self.centre.shape == self.below.shape == self.above.shape == expected:
+            raise ValueError(f"a guard's centre and units have the shape {expected}, not {self.centre.shape}")
 
     def deviations(self, look: Look) -> np.ndarray:
         """How far the image is from the good ones in each of `ASPECTS`, none negative; infinite for another format."""

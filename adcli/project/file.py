@@ -50,6 +50,7 @@ class Option:
     spelt_out: str = ""  # expression for values that are no path all the same
     is_input: bool = False  # an argument; as such it outranks an option of that name
     required: bool = False
+    excludes: frozenset[str] = frozenset()  # options that it takes out of the file where it is given
 
 
 Verbs = Mapping[str, Mapping[str, Option]]
@@ -119,12 +120,24 @@ class Project:
         return list(self.tables.get(PARTS, ()))
 
     def settings(self, verb: str, part: str | None = None) -> dict[str, Setting]:
-        """What the file says to a verb, of one part or of none. An empty text or list is as good as no line."""
+        """What the file says to a verb, of one part or of none. An empty text or list is as good as no line.
+
+        A table takes out what the tables before it say of options that one of its own excludes.
+        """
         merged: dict[str, Setting] = {}
         of_part = () if part is None else ((PARTS, part), (PARTS, part, verb))
         for path in ((DEFAULTS,), (verb,), *of_part):
-            merged |= {setting.key: setting for setting, verbs in self._lines_of(path) if verb in verbs}
+            lines = {setting.key: setting for setting, verbs in self._lines_of(path) if verb in verbs}
+            given = [key for key, one in lines.items() if one.value is not False and one.value not in ("", [])]
+            for key in self.excluded(verb, given):
+                merged.pop(key, None)
+            merged |= lines
         return {key: setting for key, setting in merged.items() if setting.value not in ("", [])}
+
+    def excluded(self, verb: str, given: Iterable[str]) -> set[str]:
+        """The options of a verb that those given take out of what the file says."""
+        of_verb = self.verbs[verb].keys() & set(given)
+        return {other for key in of_verb for other in self.verbs[verb][key].excludes} - of_verb
 
     def every(self) -> Iterator[tuple[Setting, list[str]]]:
         """Every line, with the verbs it is for, what is shared first; UsageError at the first that cannot be."""
@@ -252,6 +265,8 @@ def _value(value: object, option: Option) -> Value:
     several = value if option.many and isinstance(value, list) else [value]
     if not all(map(fits, several)):
         raise ValueError(f"{called}{', or a list of them in [ ]' * option.many}, not {_spelt(value)}")
+    if any("\0" in str(one) for one in several):
+        raise ValueError("a text without NUL")
     if option.many:
         return [str(one) for one in several]
     return str(value) if option.kind == "text" else value  # type: ignore[return-value]

@@ -27,7 +27,8 @@ def plan(
 ) -> list[Step]:
     """All verbs on the first part, then on the next; of all parts, where none is named.
 
-    `environment` has the options that are set there: it goes before the file, so they are not among the values.
+    `environment` has the options that are set there: it goes before the file, so they are not among the values, nor are
+    those that they exclude.
 
     Raises:
         UsageError: there is no such part, one lacks what a verb needs, or two share a model or an output folder.
@@ -43,8 +44,8 @@ def plan(
     every = {(part, verb): _values(project, part, verb, date) for part in project.parts for verb in project.of_parts}
     for part in wanted:
         for verb in project.of_parts:
-            for key in every[part, verb].keys() & environment.keys():
-                del every[part, verb][key]
+            for key in environment.keys() | project.excluded(verb, environment):
+                every[part, verb].pop(key, None)
     steps = [Step(part, verb, every[part, verb]) for part in wanted for verb in verbs]
     for step in steps:
         _refuse_lacking(project, step, environment)

@@ -59,7 +59,7 @@ class Ledger:
         except sqlite3.OperationalError as error:
             with refusing("open", self._path):
                 raise error
-        except sqlite3.DatabaseError:  # damaged, or of another program: the lines say all that must be known
+        except sqlite3.DatabaseError:  # damaged, or of another version: the lines say all that must be known
             self._connection.close()
             for suffix in ("", "-wal", "-shm", "-journal"):
                 with faults("remove", self._path):
@@ -162,7 +162,9 @@ class Ledger:
         ((fine,),) = connection.execute("PRAGMA quick_check(1)")
         if fine != "ok":
             raise sqlite3.DatabaseError(fine)
-        connection.execute("SELECT folder, name, stem, taken, size, mtime_ns, sha256, reason FROM files LIMIT 1")
+        made = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'")
+        if {_folded(sql) for (sql,) in made} != {_folded(sql) for sql in _TABLES if sql.startswith("CREATE")}:
+            raise sqlite3.DatabaseError("other tables")
 
     def _enter(self, record: dict[str, Any]) -> None:
         image = record["image"]
@@ -186,6 +188,11 @@ class Ledger:
 def _key(image: str) -> list[bytes]:
     slash = image.rfind("/") + 1
     return [os.fsencode(image[:slash]), os.fsencode(image[slash:])]
+
+
+def _folded(sql: str) -> str:
+    """A statement as SQLite keeps it, whatever the white space in it."""
+    return " ".join(sql.split())
 
 
 def _same_file(stem: str) -> bytes:

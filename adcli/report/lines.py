@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adcli.errors import UsageError
+from adcli.report.kept import parse
 
 
 def encode_json(value: Any, indent: int | None = None) -> bytes:
@@ -21,10 +22,12 @@ def encode_json(value: Any, indent: int | None = None) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """A run's record, finished or not."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: start over with --force in another folder") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is no record of a run: start over with --force in another folder")
+    return content
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -42,7 +45,7 @@ def read_sized(path: Path, start: int = 0) -> Iterator[tuple[dict[str, Any], int
             if not line.endswith(b"\n"):
                 return
             try:
-                record = json.loads(line)
+                record = parse(line)
             except ValueError:  # a torn write that a later newline closed
                 return
             yield record, len(line)

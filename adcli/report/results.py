@@ -15,7 +15,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 from adcli.errors import UsageError
 from adcli.files import faults, hold, remove_leftovers, write_whole
 from adcli.report.appending import Appending
+from adcli.report.kept import check_begun, check_finished, is_record, stays_inside
 from adcli.report.lines import encode_json, read_json, read_lines, read_sized
 
 LINES = "results.jsonl"
@@ -115,8 +116,8 @@ class ResultsFolder:
             self._stack.close()
 
     def done(self) -> list[dict[str, Any]]:
-        """Records of an interrupted run, in input order; a torn last line is not among them."""
-        return list(read_lines(self.lines))
+        """Records of an interrupted run, in input order, up to the first line that is none: torn, or damaged."""
+        return list(takewhile(is_record, read_lines(self.lines)))
 
     def keep(self, count: int) -> None:
         """Keeps the first `count` lines and drops what follows them, to be scored again."""
@@ -164,8 +165,9 @@ class ResultsFolder:
         if pending.exists():
             if self._resume:
                 begun = read_json(pending)
+                check_begun(begun, pending)
                 self._check_same(begun)
-                self.key = begun.get("key", self.key)
+                self.key = begun["key"]
                 self._resumed = True
                 return
             if not self._force:
@@ -203,10 +205,16 @@ class ResultsFolder:
 
     def _check_finished(self, record: dict[str, Any]) -> None:
         """Refuses to take a finished run of another model, or of other images, for this one."""
-        done = {record["image"] for record in read_lines(self.lines)}
+        lines = self.done()
+        done = {record["image"] for record in lines}
         missing = [given for given, _ in self.inputs if given not in done]
         if record.get("model") != self._configuration["model"]:
             raise UsageError(f"{self.out} holds a finished run of another model: replace it by leaving --resume out")
+        content = self.lines.read_bytes()
+        if not len(done) == len(lines) == content.count(b"\n") or not content.endswith(b"\n"):
+            raise UsageError(
+                f"{self.lines} is damaged at line {len(lines) + 1} or before: replace the run by leaving --resume out"
+            )
         if missing:
             raise UsageError(
                 f"{self.out} holds a finished run without {len(missing)} of these images ({missing[0]} for one): name "
@@ -222,9 +230,12 @@ class ResultsFolder:
         listed: list[str] = []
         if (self.out / PENDING).exists():
             begun = read_json(self.out / PENDING)
-            listed = self._pictures(begun.get("inputs", [])) + begun.get("further", [])
+            check_begun(begun, self.out / PENDING)
+            listed = self._pictures(begun["inputs"]) + begun.get("further", [])
         elif (self.out / RUN).exists():
-            listed = read_json(self.out / RUN).get("files", [])
+            finished = read_json(self.out / RUN)
+            check_finished(finished, self.out / RUN)
+            listed = finished.get("files", [])
         self._remove([LINES, *filter(_is_ours, listed), TABLE, RUN])
 
     def _remove(self, names: Iterable[str]) -> None:
@@ -294,8 +305,7 @@ def is_taken(out: Path, path: Path) -> bool:
 
 def _is_ours(name: str) -> bool:
     """Whether a listed name is one that a run writes: a list from elsewhere must not remove files elsewhere."""
-    parts = PurePosixPath(name).parts
-    return name in (JUNIT, PAGE) or (bool(parts) and parts[0] in PLACES and ".." not in parts)
+    return name in (JUNIT, PAGE) or (stays_inside(name) and PurePosixPath(name).parts[0] in PLACES)
 
 
 def _table(records: Iterable[dict[str, Any]]) -> bytes:

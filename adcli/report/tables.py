@@ -69,7 +69,7 @@ def fit_summary(fitted: Fitted, path: Path) -> str:
     if geometry.golden is not None:
         looked += ", aligned to the golden image"
     if geometry.roi is not None:
-        looked += f", {geometry.uninspected():.1%} of an image outside the region of interest"
+        looked += f", {1 - geometry.roi.share:.1%} of an image outside the region of interest"
     return (
         f"{printable(str(path))}: {spec.method} on {spec.backbone} ({', '.join(spec.layers)}) at {height}x{width}, "
         f"learnt from {fitted.learnt} images{held}{looked}"

@@ -46,6 +46,7 @@ class WatchedFolder:
         self._rows: list[tuple[str, str, Stamp]] = []  # of the lines that wait
         self._results: list[dict[str, Any]] = []
         self._stale: list[Path] = []
+        self._written: list[dict[str, Any]] = []  # on the disk, and not given back
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> WatchedFolder:
@@ -83,23 +84,32 @@ class WatchedFolder:
         return [stems[image] for image in images]
 
     def add(self, record: dict[str, Any], pictures: Iterable[tuple[str, bytes]], stem: str, stamp: Stamp) -> None:
-        """Takes one image's record and pictures; those of an earlier file of the same name are replaced or removed."""
-        written = self._appending.add(record, pictures)
+        """Takes one image's record and pictures; those of an earlier file of the same name are replaced or removed.
+
+        `stem` is the one that they were named by. They get the one that the lines before theirs leave free: the images
+        that were to come in between may have been dropped, and from the lines alone the ledger is made anew.
+        """
+        image, given = record["image"], picture_names(stem)
+        before = {of: one for of, one, _ in self._rows}
+        stem = before.get(image) or self.ledger.stem(image, set(before.values()))
+        names = dict(zip(given, picture_names(stem), strict=True))
+        written = self._appending.add(record, ((names[name], data) for name, data in pictures))
         of_this = [self.out / name for name in picture_names(stem)]
         self._stale = [path for path in self._stale if path not in of_this]
         self._stale += [path for path in of_this if path.relative_to(self.out).as_posix() not in written]
-        self._rows.append((record["image"], stem, stamp))
+        self._rows.append((image, stem, stamp))
         self._results.append(record)
 
     def flush(self) -> list[dict[str, Any]]:
-        """Brings to the disk what waits, and gives the records."""
+        """Brings to the disk what waits, and gives the records; also those of a flush that failed after its lines."""
         rows, results, stale = self._rows, self._results, self._stale
         self._rows, self._results, self._stale = [], [], []
-        if not self.waiting:
-            return []
-        self._appending.flush(stale)
-        self.ledger.put(rows, self.lines.stat().st_size)
-        return results
+        if self.waiting:
+            self._appending.flush(stale)
+            self._written += results
+            self.ledger.put(rows, self.lines.stat().st_size)
+        written, self._written = self._written, []
+        return written
 
     def _begin(self) -> None:
         begun = self.out / WATCH

@@ -106,10 +106,12 @@ def evaluate(
 
         curves = pixel_curves(spool, LIMITS, progress=count) if has_masks else None
     notes = _notes(stored.model, outcomes, has_masks) + mapper.notes
-    if uninspected := stored.model.geometry.uninspected():
+    uninspected = stored.model.geometry.uninspected()
+    if uninspected != 0:
+        where = f"{uninspected:.1%} of an image lies" if uninspected else "what the aligned frame does not cover is"
         notes.append(
-            f"{uninspected:.1%} of an image lies outside the region of interest: its good pixels are not counted, and "
-            "defects there count as missed"
+            f"{where} outside the region of interest: its good pixels are not counted, and defects there count as "
+            "missed"
         )
     rng = np.random.default_rng(stored.model.spec.seed)
     groups = sorted({outcome.image.group for outcome in outcomes} - {GOOD})

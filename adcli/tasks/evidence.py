@@ -162,11 +162,17 @@ def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut
             has = f"{width}x{height} pixels" + ("" if inside == width * height else f", {inside} of them looked at")
             raise UsageError(
                 f"no region of {image.given}, which has {has}, can have the minimum size {wished} "
-                f"({size.area} px): no defect could ever count; give a smaller {asked}"
+                f"({size.area} px): no defect could ever count; give a smaller {asked}{_or_else(model)}"
             )
     sketch = np.quantile(_inspected(mapped.score_map), _SKETCH).astype(np.float32)
     footprint_px = model.footprint_area().pixels(width, height)
     return HeldOut(image, mapped.image.sha256, part, found.sizes, found.levels, footprint_px, sketch, mapped.look)
+
+
+def _or_else(model: Model) -> str:
+    """What else may be in the way of a region of the minimum size."""
+    geometry = model.geometry
+    return (", smaller tiles" if geometry.tiling else "") + (", or a larger region of interest" if geometry.roi else "")
 
 
 def _inspected(score_map: np.ndarray) -> np.ndarray:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adcli.backbones import find_backbone
-from adcli.detectors import Batch, Method, check_leaves_out, find_method, leaves_out, parse_params
+from adcli.detectors import Method, check_leaves_out, find_method, leaves_out, parse_params
 from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
 from adcli.files import hold, remove_own_leftovers
 from adcli.finding import FoundImage
@@ -20,18 +19,19 @@ from adcli.geometry import Geometry, Views
 from adcli.geometry.alignment import read_golden
 from adcli.geometry.roi import read_roi
 from adcli.geometry.tiles import Tiling
-from adcli.guard import Look, examine, learn_guard, left_out_scores
-from adcli.images import identify_image, read_image
+from adcli.guard import CORRELATION, learn_guard, left_out_scores
+from adcli.images import identify_image
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows
-from adcli.parallel import batches, stream
+from adcli.parallel import stream
 from adcli.parts import Grouping
 from adcli.sizes import AskedSize, MinArea, MinSize
 from adcli.store import save
 from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model
 from adcli.tasks.evidence import learn_scales_from
-from adcli.tasks.holdout import LEAST_HELD_OUT, LEAST_LEARNT, split, split_parts
-from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory, mean_of
+from adcli.tasks.features import ImageFeatures
+from adcli.tasks.holdout import LEAST_HELD_OUT, split, split_parts
+from adcli.tasks.mapping import Machine, Mapper, check_engine, is_out_of_memory
 from adcli.tasks.pictures import write_pictures
 from adcli.thresholds.estimators import Rule, check, check_enough
 from adcli.types import Progress, no_progress
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SIGMA = 4.0  # of the map's smoothing, input pixels: PaDiM section 4.2, PatchCore section 4.2
 _LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
 _FIT_BATCH = 16
+_MOST_TILES = 10_000  # of an image
 _MOST_OWN = 16  # tiles that a method may learn each for itself: PaDiM's model grows with each by that of an image
 _SCALED_BY = 100  # images learnt from that bring several sizes to one scale, each left out; enough for a median
 
@@ -140,9 +141,10 @@ def _fit(
     learn, held_out = _divide({image: digest for image, (digest, _) in known.items()}, recipe, rule)
     geometry, notes = _geometry(recipe, method, sorted({size for _, size in known.values()}))
     learnt_sizes = [known[image][1] for image, _ in learn]
-    features = ImageFeatures(
-        [image for image, _ in learn], learnt_sizes, geometry, engine, extractor, recipe, machine, progress
-    )
+    views = Views(geometry, recipe.image_size, recipe.white_level, sigma=0)
+    found = [image for image, _ in learn]
+    batch = machine.batch_size
+    features = ImageFeatures(found, learnt_sizes, views, engine, extractor, machine.threads, batch, progress)
     rng = np.random.default_rng(recipe.seed)
     try:
         detector = method.detector().fit(features, params, rng, progress)
@@ -157,6 +159,8 @@ def _fit(
     left_out = {image.given for image, _ in unreadable}
     learnt = [(image, digest) for image, digest in learn if image.given not in left_out]
     share = footprint(features.grid, recipe.image_size, SIGMA)
+    if geometry.tiling is not None:  # of a whole tile; images smaller than one have smaller ones
+        share *= geometry.tiling.smallest(learnt_sizes) / geometry.tiling.tile**2
     state = extractor.state()
     model = Model(
         spec=Spec(
@@ -181,6 +185,12 @@ def _fit(
         calibration=None,
         provenance=_provenance([digest for _, digest in learnt], len(unreadable), state),
     )
+    if geometry.golden is not None:
+        correlations = np.array([look.statistics[CORRELATION] for look in features.looks])
+        notes.append(
+            f"aligned: the good images correlate with the golden one from {correlations.min():.2f} to "
+            f"{correlations.max():.2f}, half of them above {np.median(correlations):.2f}"
+        )
     by_footprint = (MinSize(model.footprint_area()),)
     sizes = by_footprint if recipe.size is None else recipe.size.over(by_footprint, model.footprint_area())
     model = replace(model, sizes=sizes)
@@ -258,104 +268,25 @@ def _divide(
     return learn, held_out
 
 
-class ImageFeatures:
-    """Features of images on disk, batch by batch; each iteration reads them anew, so memory stays flat."""
-
-    def __init__(
-        self,
-        images: Sequence[FoundImage],
-        sizes: Sequence[tuple[int, int]],
-        geometry: Geometry,
-        engine: TorchEngine,
-        extractor: Any,
-        recipe: Recipe,
-        machine: Machine,
-        progress: Progress,
-    ):
-        from adcli.backbones.extractor import layer_shapes
-
-        self._views = Views(geometry, recipe.image_size, recipe.white_level, sigma=0)
-        self._stacked = self._views.stacked
-        self.n_images = sum(map(self._views.count, sizes)) // self._stacked
-        self.grid = layer_shapes(extractor, recipe.image_size)[0][1:]
-        self.shapes = tuple((c, self._stacked * h, w) for c, h, w in layer_shapes(extractor, recipe.image_size))
-        self.unreadable: list[tuple[FoundImage, UnreadableImage]] = []
-        self.looks: list[Look] = []  # of the readable images, in their order
-        self._images = images
-        self._engine = engine
-        self._threads = machine.threads if engine.device.type == "cpu" else 1
-        self._batch = machine.batch_size or _FIT_BATCH
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[Batch]:
-        self.unreadable, self.looks = [], []
-        done, total = 0, len(self._images)
-        self._progress("learning from images", 0, total)
-        # A tiled image is a batch or more of its own.
-        each = self._batch if self._views.geometry.tiling is None else 1
-        for chunk, faults, looks, features in stream(batches(self._images, each), self._extract, self._threads):
-            self.unreadable += faults
-            self.looks += looks
-            done += len(chunk)
-            yield from features
-            self._progress("learning from images", done, total)
-        readable = total - len(self.unreadable)
-        if readable < LEAST_LEARNT:  # no detector has to know what an undecodable image is
-            raise UsageError(
-                f"{readable} of the {total} images to learn from can be read; the first that cannot: "
-                f"{self.unreadable[0][1]}"
-            )
-
-    def _extract(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Any], list[Look], list[Batch]]:
-        faults, waiting, features, pooled = [], [], [], []
-        inputs: list[tuple[np.ndarray, np.ndarray | None]] = []
-        together = self._batch if self._stacked == 1 else self._stacked
-        for image in chunk:
-            try:
-                pixels = read_image(image.path).pixels
-            except UnreadableImage as error:
-                faults.append((image, error))
-                continue
-            view = self._views.of(pixels)
-            waiting.append((examine(pixels, view.overview(), view.correlation), len(view)))
-            for number, prepared in enumerate(view.inputs()):
-                inputs.append((prepared, view.patches_inside(number, self.grid)))
-                if len(inputs) == together:
-                    self._take(inputs, features, pooled)
-        if inputs:
-            self._take(inputs, features, pooled)
-        rows = iter(pooled)
-        looks = [look(mean_of(list(islice(rows, count)))) for look, count in waiting]
-        return chunk, faults, looks, features
-
-    def _take(
-        self, inputs: list[tuple[np.ndarray, np.ndarray | None]], features: list[Batch], pooled: list[np.ndarray]
-    ) -> None:
-        """Adds the features of the inputs, and those pooled, and empties their list."""
-        import torch
-
-        from adcli.engines.torch import pool, stack
-
-        layers = self._engine.features(np.stack([pixels for pixels, _ in inputs]))
-        pooled.extend(pool(layers))
-        inside = None
-        if any(one is not None for _, one in inputs):
-            everywhere = np.ones(self.grid, bool)
-            inside = np.stack([everywhere if one is None else one for _, one in inputs])
-        if self._stacked > 1:
-            layers = stack(layers)
-            inside = None if inside is None else inside.reshape(1, -1, self.grid[1])
-        inputs.clear()
-        features.append(Batch(layers, None if inside is None else torch.from_numpy(inside).to(layers[0].device)))
-
-
 def _geometry(recipe: Recipe, method: Method, sizes: Sequence[tuple[int, int]]) -> tuple[Geometry, list[str]]:
     """What is asked of regions, tiles and alignment, for images of these sizes (H, W); and what must be said of it."""
     tiling, notes = None, []
     roi = None if recipe.roi is None else read_roi(recipe.roi, sizes)
+    if recipe.leave_one_out and roi is not None and len(sizes) > 1:
+        raise UsageError(
+            "--leave-one-out with --roi needs images of one size: others see other positions; hold images out instead"
+        )
     golden = None if recipe.align is None else read_golden(recipe.align, recipe.white_level)
     if recipe.tile is not None:
         tiling = Tiling(recipe.tile, recipe.tile // 8 if recipe.overlap is None else recipe.overlap)
+        pieces = [len(tiling.boxes(size)) for size in sizes]
+        if max(pieces) == 1:
+            raise UsageError(f"a tile of {recipe.tile} pixels is no smaller than the images: leave out --tile")
+        if max(pieces) > _MOST_TILES:
+            raise UsageError(
+                f"{max(pieces)} tiles an image are more than {_MOST_TILES}: give a larger --tile, or a smaller "
+                "--overlap"
+            )
         if getattr(method.detector(), "positional", False):
             count = Views(Geometry(roi, tiling), recipe.image_size, None, 0).count(sizes[0])
             if len(sizes) == 1 and count <= _MOST_OWN:

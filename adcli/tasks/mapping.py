@@ -131,7 +131,7 @@ class Mapper:
             try:
                 image = read(source)
                 if reason := self._views.refusal((image.height, image.width)):
-                    raise UnreadableImage(f"{source.path} {reason}.")
+                    raise UnreadableImage(f"{source.path} {reason}.", image.sha256)
             except UnreadableImage as error:
                 outcomes.append(error)
                 continue
@@ -140,9 +140,9 @@ class Mapper:
         together, each = None, 0.0
         if not self._tiled:  # one input an image: a batch of images is one of inputs
             began = time.perf_counter()
-            readable = [one for one in outcomes if isinstance(one, _Under)]
-            together = iter(list(self._score(readable)))
-            each = (time.perf_counter() - began) / max(1, len(readable))
+            count = sum(isinstance(one, _Under) for one in outcomes)
+            together = iter(list(self._score([one for one in outcomes if isinstance(one, _Under)])))
+            each = (time.perf_counter() - began) / max(1, count)
         while outcomes:
             outcome = outcomes.popleft()
             if isinstance(outcome, UnreadableImage):
@@ -159,7 +159,10 @@ class Mapper:
             score_map = view.score_map()
             look = examine(outcome.image.pixels, view.overview(), view.correlation)(mean_of(pooled))
             seconds = outcome.seconds + each + time.perf_counter() - began
-            yield Mapped(outcome.image, score_map, look, method_score, 1000 * seconds)
+            mapped = Mapped(outcome.image, score_map, look, method_score, 1000 * seconds)
+            del outcome, view, score_map  # what was asked for is the caller's alone, and gone when it lets go
+            yield mapped
+            del mapped
 
     def _score(self, images: list[_Under]) -> Iterator[tuple[np.ndarray, float | None, np.ndarray]]:
         """Patch scores (h, w), the method's score and the pooled features (D,) of every input of these images, in

@@ -104,7 +104,9 @@ def _facts(run: dict[str, Any], calibration: Calibration) -> Iterator[tuple[str,
     if run["group_by"] is not None:
         yield "part", run["group_by"]
     if run["roi_digest"] is not None:
-        yield "outside the region of interest", f"{100 * run['uninspected_share']:.3g} % of each image"
+        share = run["uninspected_share"]
+        told = "with what the aligned frame does not cover" if share is None else f"{100 * share:.3g} % of each image"
+        yield "outside the region of interest", told
     if run["tile_px"] is not None:
         yield "tiles", f"{run['tile_px']} px, sharing {run['overlap_px']} px"
     if run["golden_sha256"] is not None:

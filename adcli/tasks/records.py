@@ -65,7 +65,7 @@ def finish(
 ) -> tuple[dict[str, Any], list[tuple[str, bytes]]]:
     """The record of one image and its pictures, encoded; runs on a worker thread."""
     if isinstance(mapped, UnreadableImage):
-        return _record(job, calibration, reason=str(mapped)), []
+        return _record(job, calibration, reason=str(mapped)) | {"sha256": mapped.sha256}, []
     began = time.perf_counter()
     judgement = judge(model, calibration, mapped.score_map, mapped.look)
     pictures = list(_pictures(job, mapped, judgement, model, calibration, outputs))

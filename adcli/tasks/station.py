@@ -108,7 +108,9 @@ class Station:
             check_weights(self._stored.model, weights)
         self._grouping = _grouping(self._stored.model)
         self._outputs = outputs if out is not None else replace(outputs, masks="none", overlays="none")
-        self._hook = None if settings.command is None else Hook(settings.command, settings.timeout, channel.say)
+        self._hook = None
+        if settings.command is not None:
+            self._hook = Hook(settings.command, settings.timeout, channel.say, channel.stop)
         self._mapper = Mapper(self._stored.model, machine)
         for note in self._mapper.notes:
             channel.say(note)
@@ -148,7 +150,11 @@ class Station:
         state = "failed"
         try:
             try:
-                if kind is None and self._database is not None:
+                if kind is not None:
+                    if self._hook is not None:
+                        self._hook.hurry()
+                    self._keep()  # what was scored before the interruption
+                elif self._database is not None:
                     self._database.finish(is_endless=True)
             finally:
                 self._stack.__exit__(kind, error, trace)
@@ -206,7 +212,8 @@ class Station:
     def _take(self, waiting: Waiting, result: Done) -> None:
         record, pictures = result
         if self.folder is None:
-            self._publish(record)
+            self._count(record)
+            self.channel.tell(record)
             return
         stamp: Stamp = (0, 0) if waiting.arrival is None else waiting.arrival.stamp
         self.folder.add(record, pictures, waiting.job.stem, stamp)
@@ -214,20 +221,24 @@ class Station:
             self._flush()
 
     def _flush(self) -> None:
-        if self.folder is None:
-            return
-        records = self.folder.flush()
+        records = self._keep()
         self._flushed = time.monotonic()
         if self._database is not None:
             self._database.follow()
         for record in records:
-            self._publish(record)
+            self.channel.tell(record)
 
-    def _publish(self, record: dict[str, Any]) -> None:
+    def _keep(self) -> list[dict[str, Any]]:
+        """Brings to the disk what waits. No later watch takes it up, so this one runs the command for all of it."""
+        records = [] if self.folder is None else self.folder.flush()
+        for record in records:
+            self._count(record)
+        return records
+
+    def _count(self, record: dict[str, Any]) -> None:
         self.health.count(record)
         if self._hook is not None:
             self._hook.run(record)
-        self.channel.tell(record)
 
     def _now(self) -> dict[str, object]:
         commands = {} if self._hook is None else self._hook.counts()

@@ -38,7 +38,7 @@ class Scored:
     model_sha256: str
     exit_code: int
     already_finished: bool
-    uninspected_share: float  # of each image, outside the region of interest
+    uninspected_share: float | None  # of each image, outside the region of interest; None: each image has its own
     parts: dict[str, int] | None = None  # by verdict, where several images show one part
 
 

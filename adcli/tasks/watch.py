@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import threading
@@ -24,6 +23,8 @@ from adcli.tasks.totals import check_fail_on, exit_code_of
 _SHARE = 3  # a look at the folder is followed by three times its length without one: large folders take a while
 _NAP = 0.1  # seconds; a signal is heeded after this
 _LONGEST_QUEUE = 256  # paths read ahead
+
+_LONGEST = 86400.0  # seconds of any wait
 
 
 @dataclass(frozen=True)
@@ -251,15 +252,16 @@ def _as_they_come(lines: Iterable[str], stop: Callable[[], bool], idle: Callable
 
 def _below_root(image: str) -> PurePosixPath:
     """Paths may come from anywhere, so pictures lie under the whole of theirs."""
-    whole = os.path.abspath(image)  # noqa: PTH100 (resolve would follow links)
-    return PurePosixPath(*PurePath(whole).parts[1:])
+    whole = os.path.abspath(image.replace("\0", "\ufffd"))  # noqa: PTH100 (resolve would follow links)
+    return PurePosixPath(*(PurePath(whole).parts[1:] or ("root",)))
 
 
 def _check(settings: Settings, outputs: Outputs, fail_on: str | None) -> None:
     check_fail_on(fail_on)
     outputs.check()
+    # Not NaN either, which no comparison holds for.
     for name, seconds in (("poll", settings.poll), ("settle", settings.settle), ("exec-timeout", settings.timeout)):
-        if not (math.isfinite(seconds) and seconds >= 0) or (seconds == 0 and name != "settle"):
+        if not 0 <= seconds <= _LONGEST or (seconds == 0 and name != "settle"):
             raise UsageError(f"--{name} {seconds:g} is no time to wait: give seconds, such as 2 or 0.5")
 
 

@@ -278,3 +278,14 @@ def test_names_that_begin_with_a_dash_are_passed_on(line: Path, adcli: Adcli) ->
     say(line, "[parts.lid.score]\nincoming = '-lid'\n")
     assert adcli("run", "lid", *DAY, "--quiet").code == 0
     assert len(records(Path("results/2026-01-31/lid"))) == 15
+
+
+@pytest.mark.parametrize("where", ["environment", "part"])
+def test_of_options_that_exclude_each_other_the_nearer_is_meant(where: str, line: Path, adcli: Adcli) -> None:
+    file = line / "adcli.toml"
+    file.write_text(file.read_text().replace("[calibrate]\n", "[calibrate]\nmax-false-reject = 0.3\n"))
+    env = {"ADCLI_THRESHOLD": "3"} if where == "environment" else {}
+    if where == "part":
+        say(line, "[parts.lid.calibrate]\nthreshold = 3\n")
+    assert adcli("run", "lid", "--do", "calibrate", env=env).code == 0
+    assert load(Path("lid.h5")).model.require_calibration().threshold == 3.0

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from adcli import geometry
 from adcli.errors import UsageError
 from adcli.geometry import Geometry, Views
-from adcli.geometry.alignment import place, read_golden
+from adcli.geometry.alignment import Placement, _correlation, place, read_golden
 
 H, W = 240, 300
 
@@ -76,6 +77,16 @@ def test_another_product_noise_or_an_empty_place_correlates_little(golden) -> No
     assert place(golden, np.full((H, W), 80, np.uint8)).correlation == 0
 
 
+@pytest.mark.parametrize("angle", range(0, 360, 10))
+def test_every_angle_is_found(golden, angle: int) -> None:
+    rng = np.random.default_rng(angle)
+    image, matrix = moved(part(), 10, -8, angle)
+    image = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    found = place(golden, image)
+    corners = np.array([[70, 60, 1], [230, 60, 1], [230, 180, 1], [70, 180, 1]], float).T
+    assert np.abs(found.to_image @ corners - matrix @ corners).max() < 1
+
+
 def test_a_part_without_an_angle_is_not_given_one(tmp_path: Path) -> None:
     disc = np.full((H, W), 40, np.uint8)
     cv2.circle(disc, (150, 120), 80, 200, 12)
@@ -110,10 +121,35 @@ def test_the_map_lies_on_the_file_again_and_what_it_does_not_cover_is_not_scored
     assert not np.isnan(score_map).any()
 
 
+def test_a_part_that_hardly_overlaps_the_golden_image_is_not_aligned_to_it(golden) -> None:
+    still = np.hstack([np.eye(2), np.zeros((2, 1))])
+    apart = still.copy()
+    apart[0, 2] = 0.9 * golden.pixels.shape[1]
+    assert _correlation(golden.pixels, golden.pixels, still) == pytest.approx(1)
+    assert _correlation(golden.pixels, golden.pixels, apart) == 0
+
+
+def test_a_pixel_that_is_seen_by_half_is_not_scored(golden, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifted = np.array([[1.0, 0, 0.5], [0, 1, 0]])  # the golden pixel's x + 0.5
+    monkeypatch.setattr(geometry, "place", lambda *_: Placement(shifted, (0.5, 0.0), 0.0, 1.0))
+    view = Views(Geometry(golden=golden), (H, W), None, 0).of(part())
+    list(view.inputs())
+    view.add(0, np.ones((H, W), np.float32))
+    outside = view.score_map() == -np.inf
+    assert outside[:, 0].all() and not outside[:, 1:].any()
+
+
 def test_a_golden_image_that_shows_nothing_or_is_damaged_is_refused(tmp_path: Path) -> None:
     plain, damaged = tmp_path / "plain.png", tmp_path / "damaged.png"
     cv2.imwrite(str(plain), np.full((50, 50), 99, np.uint8))
     damaged.write_bytes(b"GIF89a")
-    for path, said in ((plain, "one gray"), (damaged, "cannot be used"), (tmp_path / "absent.png", "cannot be used")):
+    narrow = tmp_path / "narrow.png"
+    cv2.imwrite(str(narrow), np.random.default_rng(0).integers(0, 256, (300, 9), np.uint8))
+    for path, said in (
+        (narrow, "too narrow"),
+        (plain, "one gray"),
+        (damaged, "cannot be used"),
+        (tmp_path / "absent.png", "cannot be used"),
+    ):
         with pytest.raises(UsageError, match=said):
             read_golden(path, None)

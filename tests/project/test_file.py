@@ -195,3 +195,21 @@ def test_the_nearest_file_above_is_found(tmp_path: Path) -> None:
     assert find(below) == tmp_path / "adcli.toml"
     (tmp_path / "a/adcli.toml").touch()
     assert find(below) == tmp_path / "a/adcli.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[fit]\nholdout = 0\n[parts.lid]\nleave-one-out = true", {"leave-one-out": True}),
+        ("[fit]\nleave-one-out = true\n[parts.lid.fit]\nholdout = 0", {"holdout": 0}),
+        ("[parts.lid.fit]\nholdout = 0\n[parts.lid]\nleave-one-out = true", {"holdout": 0}),
+        ("[defaults]\nholdout = 0\n[fit]\nleave-one-out = true", {"leave-one-out": True}),
+        # what is taken back excludes nothing
+        ("[fit]\nholdout = 0\n[parts.lid]\nleave-one-out = false", {"holdout": 0, "leave-one-out": False}),
+        # of one table: whoever reads the options refuses them
+        ("[fit]\nholdout = 0\nleave-one-out = true", {"holdout": 0, "leave-one-out": True}),
+    ],
+)
+def test_a_later_table_takes_out_what_its_options_exclude(text: str, told: dict[str, object], tmp_path: Path) -> None:
+    text += "" if "[parts" in text else "\n[parts.lid]"
+    assert values(project(tmp_path, text), "fit", "lid") == told

@@ -70,6 +70,14 @@ def test_the_environment_takes_an_option_out_of_the_plan(tmp_path: Path) -> None
     assert step.values == {"good": ["good/cap"]}
 
 
+def test_the_environment_takes_out_of_the_plan_what_it_excludes(tmp_path: Path) -> None:
+    line = project(tmp_path, LINE + "[fit]\nholdout = 0.2\n")
+    (step,) = plan(line, ["cap"], ["fit"], "x", {"leave-one-out": "1"})
+    assert step.values == {"good": ["good/cap"], "model": "models/cap.h5", "seed": 3}
+    (step,) = plan(line, ["cap"], ["fit"], "x", {"masks": "all"})
+    assert step.values["holdout"] == 0.2
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

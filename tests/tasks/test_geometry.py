@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from adcli.backbones.extractor import build_extractor
+from adcli.engines.torch import TorchEngine, pool
+from adcli.errors import UnreadableImage
+from adcli.finding import FoundImage
+from adcli.images import prepare, read_image
 from adcli.store import load
+from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.records import still_same
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import picture, records
 
@@ -132,6 +140,10 @@ def test_a_minimum_area_larger_than_the_region_is_refused_and_later_check(
     [
         (("--roi", "absent.png"), "no file absent.png"),
         (("--roi", "0,0,97,10"), "beyond the image"),
+        (("--tile", "96"), "no smaller than the images"),
+        (("--roi", ""), "region of interest is empty"),
+        (("--roi", "0.1,0.1,0.5,0.5"), "less than a pixel"),
+        (("--roi=-10,0,50,50",), "beyond the image"),
         (("--tile", "16"), "tile of 16 pixels is not possible"),
         (("--tile", "64", "--overlap", "64"), "overlap of 64 pixels is not possible"),
         (("--overlap", "8"), "give --tile as well"),
@@ -190,6 +202,66 @@ def test_padim_learns_every_tile_for_itself_where_there_are_few(big: Path, adcli
     assert record["verdict"] == "ERROR" and "knows the tiles of images of 260 x 200" in record["reason"]
 
 
+def test_an_image_that_is_refused_for_its_size_is_not_scored_again(big: Path, adcli: Adcli, tmp_path: Path) -> None:
+    model = fitted(adcli, big / "good", tmp_path / "own.h5", "--tile", "100", "--overlap", "20")
+    images = tmp_path / "images"
+    images.mkdir()
+    cv2.imwrite(str(images / "0.png"), np.full((150, 260), 120, np.uint8))
+    for number, path in enumerate(sorted((big / "good").iterdir())[:3], 1):
+        (images / f"{number}.png").write_bytes(path.read_bytes())
+    refused = read_image(images / "0.png")
+    error = UnreadableImage("too small", refused.sha256)
+    assert still_same(images / "0.png", error.sha256, str(error))
+    assert adcli("score", images, "--out", tmp_path / "out", "-m", model).code == 5
+    assert records(tmp_path / "out")[0]["sha256"] == refused.sha256
+
+
+def test_the_guard_sees_the_features_of_all_tiles(big: Path, adcli: Adcli, tmp_path: Path) -> None:
+    path = fitted(adcli, big / "good", tmp_path / "m.h5", "--tile", "100", "--overlap", "20", quick=PATCHCORE)
+    model = load(path).model
+    mapper = Mapper(model, Machine(workers=1))
+    image = FoundImage(big / "bad.png", "bad.png", PurePosixPath("bad.png"))
+    (look,) = mapper.stream([image], lambda _, mapped: mapped.look)
+    pixels = read_image(big / "bad.png").pixels
+    spec = model.spec
+    engine = TorchEngine(
+        build_extractor(spec.backbone, spec.layers, model.weights, spec.seed), torch.device("cpu"), spec.precision
+    )
+    rows = [
+        pool(engine.features(prepare(box.of(pixels), (64, 64))[None]))[0]
+        for box in model.geometry.tiling.boxes(pixels.shape)
+    ]
+    np.testing.assert_allclose(look.pooled, np.mean(rows, axis=0), rtol=1e-4, atol=1e-5)
+    assert np.abs(look.pooled - rows[0]).max() > 1e-3
+
+
+def test_an_image_without_a_pixel_of_the_region_is_left_out_of_the_fit(
+    dataset: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    for path in sorted((dataset / "train").rglob("*.png")):
+        (good / path.name).write_bytes(path.read_bytes())
+    for number in range(6):  # some of them are learnt from, wherever the digests fall
+        cv2.imwrite(str(good / f"tiny{number}.png"), np.full((6, 6), 100 + number, np.uint8))
+    words = ("--roi", "0%,0%,5%,5%", "--holdout", "0")
+    ran = adcli("fit", good, "-m", tmp_path / "m.h5", *QUICK, *words)
+    assert ran.code == 5 and "no pixel in the region of interest" in ran.err
+    assert len(load(tmp_path / "m.h5").model.provenance.learnt) == 20
+
+
+def test_leaving_one_out_of_images_that_see_different_positions_is_refused(
+    dataset: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    good = tmp_path / "good"
+    good.mkdir()
+    for path in sorted((dataset / "train").rglob("*.png")):
+        (good / path.name).write_bytes(path.read_bytes())
+    cv2.imwrite(str(good / "other.png"), np.full((80, 96), 100, np.uint8))
+    ran = adcli("fit", good, "-m", tmp_path / "m.h5", *QUICK, "--roi", "0%,0%,55%,55%", "--leave-one-out")
+    assert ran.code == 2 and "images of one size" in ran.sentence
+
+
 @pytest.mark.parametrize("tile", ["100", "48"])
 def test_a_score_does_not_depend_on_the_company_or_the_threads(
     tile: str, big: Path, adcli: Adcli, tmp_path: Path
@@ -233,7 +305,9 @@ def test_an_aligned_model_scores_a_moved_part_as_the_part(adcli: Adcli, tmp_path
     at = matrix @ [60, 38, 1] + (4, -3)
     x, y = np.rint(at).astype(int)
     assert picture(tmp_path / "out" / "masks" / "bad.png")[y, x] == 255  # where the mark lies in the file
-    assert json.loads(adcli("info", model, "--json").out)["golden_sha256"] == load(model).model.geometry.golden.digest
+    about = json.loads(adcli("info", model, "--json").out)
+    assert about["golden_sha256"] == load(model).model.geometry.golden.digest
+    assert about["uninspected_share"] is None  # each image has its own
     # Where there is no such part, the image is not OK, whatever the map says.
     cv2.imwrite(str(tmp_path / "plain.png"), np.full((96, 96), 110, np.uint8))
     ran = adcli("score", tmp_path / "plain.png", "--out", tmp_path / "plain", "-m", model)

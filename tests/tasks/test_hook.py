@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -83,10 +84,19 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(tmp_pat
 
 def test_results_that_are_too_many_for_the_time_left_are_dropped_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hook, "_MOST_WAITING", 10)
-    told, said = run(python("import time; time.sleep(0.4)"), timeout=0.6, records=RECORDS * 2)
+    said: list[str] = []
+    with Hook(python("import time; time.sleep(0.4)"), 0.6, said.append, lambda: True) as running:
+        for record in RECORDS * 2:
+            running.run(record)
+    told = running.counts()
     assert told["exec_dropped"] > 0
     assert sum(told.values()) == 10
     assert said[-1].startswith(f"--exec was not run for the last {told['exec_dropped']} results")
+
+
+def test_an_end_that_nobody_asked_for_waits_for_all_that_are_slow_but_not_too_slow() -> None:
+    told, said = run(python("import time; time.sleep(0.15)"), timeout=0.6, records=RECORDS * 2)
+    assert (told, said) == (counts(ok=10), [])
 
 
 def test_scoring_waits_for_a_command_that_is_slower_than_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +107,41 @@ def test_scoring_waits_for_a_command_that_is_slower_than_it(monkeypatch: pytest.
         for record in RECORDS:
             running.run(record)
         assert time.monotonic() - began > 0.5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="groups of processes")
+def test_a_run_that_is_begun_shortly_before_the_end_has_the_time_that_is_left() -> None:
+    said: list[str] = []
+    began = time.monotonic()
+    with Hook(python("import time; time.sleep(40)"), 60.0, said.append) as running:
+        running._until = began + 1.5  # as where the runs before it have used the rest
+        for record in RECORDS:
+            running.run(record)
+    assert time.monotonic() - began < 20
+    assert running.counts() == counts(timed_out=1, dropped=4)
+    assert re.fullmatch(r"--exec took more than 1(\.\d)? s for in/0.png and was ended", said[0])
+
+
+def fail(*arguments: object) -> None:
+    raise ValueError("I/O operation on closed file")
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_whatever_goes_wrong_is_a_failure_and_the_next_is_run(is_heard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = hook.encode_json
+    monkeypatch.setattr(hook, "encode_json", lambda record: fail() if record["score"] == 1.5 else encode(record))
+    said: list[str] = []
+    with Hook(python("pass"), 20.0, said.append if is_heard else fail) as running:
+        for record in RECORDS:
+            running.run(record)
+    assert running.counts() == counts(ok=4, failed=1)
+    assert said == ["--exec failed for in/1.png: I/O operation on closed file"][:is_heard]
+
+
+def test_a_command_that_no_system_can_run_is_a_failure_for_each_result() -> None:
+    told, said = run(python("pass", "a\0b"))
+    assert told == counts(failed=5)
+    assert said[0].startswith("--exec failed for in/0.png: ")
 
 
 @pytest.mark.parametrize("command", ["no-such-program --at-all", "", "'unclosed", "  "])

@@ -98,3 +98,21 @@ def test_an_error_of_whoever_gives_the_paths_is_not_swallowed(model: Path) -> No
     with pytest.raises(EnvironmentFault, match="the pipe broke"):
         ask(lines(), model, told.append)
     assert len(told) == 1
+
+
+def test_a_path_that_no_file_can_have_is_an_error_and_the_next_is_answered(
+    dataset: Path, model: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    good = str(dataset / "test" / "good" / "000.png")
+    for more in ((), ("--out", tmp_path / "out")):
+        ran = adcli("watch", "-", "-m", model, *more, stdin=f"a\0b.png\n/\n{good}\n")
+        assert ran.code == 5
+        first, root, last = (json.loads(line) for line in ran.out.splitlines())
+        assert (first["verdict"], root["verdict"]) == ("ERROR", "ERROR") and last["verdict"] != "ERROR"
+        assert "no name that a file can have" in first["reason"]
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e12", "2200000", "-1"])
+def test_a_wait_that_is_none_or_endless_is_refused(seconds: str, model: Path, adcli: Adcli) -> None:
+    ran = adcli("watch", "-", "-m", model, "--exec", "true", f"--exec-timeout={seconds}", stdin="")
+    assert ran.code == 2 and "no time to wait" in ran.sentence

@@ -1,0 +1,140 @@
+"""Features of good images on disk, for a method to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adcli.detectors import Batch
+from adcli.errors import UnreadableImage, UsageError
+from adcli.finding import FoundImage
+from adcli.geometry import View, Views
+from adcli.guard import Look, examine
+from adcli.images import read_image
+from adcli.parallel import batches, stream
+from adcli.tasks.holdout import LEAST_LEARNT
+from adcli.tasks.mapping import mean_of
+from adcli.types import Progress
+
+if TYPE_CHECKING:
+    from adcli.backbones.extractor import Extractor
+    from adcli.engines.torch import TorchEngine
+
+_BATCH = 16  # inputs of the network
+
+Fault = tuple[FoundImage, UnreadableImage]
+Inputs = list[tuple[np.ndarray, "np.ndarray | None"]]  # prepared pixels, and which of their patches to learn from
+
+
+class ImageFeatures:
+    """The features batch by batch; each iteration reads the images anew, so memory stays flat.
+
+    `unreadable` and `looks` are those of the latest iteration that came to its end.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[FoundImage],
+        sizes: Sequence[tuple[int, int]],
+        views: Views,
+        engine: TorchEngine,
+        extractor: Extractor,
+        threads: int,
+        batch: int,
+        progress: Progress,
+    ):
+        """`sizes` are the images' H, W; `batch` is the number of inputs at a time, 0 for the usual one."""
+        from adcli.backbones.extractor import layer_shapes
+
+        self._views = views
+        self._stacked = views.stacked
+        shapes = layer_shapes(extractor, views.image_size)
+        self.grid = shapes[0][1:]  # h, w of one input
+        self.shapes = tuple((channels, self._stacked * height, width) for channels, height, width in shapes)
+        self.n_images = sum(map(views.count, sizes)) // self._stacked
+        self.unreadable: list[Fault] = []
+        self.looks: list[Look] = []  # of the readable images, in their order
+        self._images = images
+        self._engine = engine
+        self._threads = threads if engine.device.type == "cpu" else 1
+        self._batch = batch or _BATCH
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[Batch]:
+        faults: list[Fault] = []
+        looks: list[Look] = []
+        one_by_one = self._views.geometry.tiling is not None
+        self._progress("learning from images", 0, len(self._images))
+        yield from (self._by_tiles if one_by_one else self._by_images)(faults, looks)
+        readable = len(looks)
+        if readable < LEAST_LEARNT:  # no detector has to know what an undecodable image is
+            raise UsageError(
+                f"{readable} of the {len(self._images)} images to learn from can be read; the first that cannot: "
+                f"{faults[0][1]}"
+            )
+        self.unreadable, self.looks = faults, looks
+
+    def _by_images(self, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
+        """Each image one input; several images at once, from the file on."""
+        done = 0
+        for chunk, failed, seen, batch in stream(batches(self._images, self._batch), self._read_batch, self._threads):
+            faults += failed
+            looks += seen
+            done += len(chunk)
+            if batch is not None:
+                yield batch
+            self._progress("learning from images", done, len(self._images))
+
+    def _read_batch(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Fault], list[Look], Batch | None]:
+        faults, waiting, inputs = [], [], []
+        for image in chunk:
+            try:
+                view, look = self._open(image)
+            except UnreadableImage as error:
+                faults.append((image, error))
+                continue
+            waiting.append(look)
+            inputs.append((view.input(0), view.patches_inside(0, self.grid)))
+        if not inputs:
+            return chunk, faults, [], None
+        batch, pooled = self._extract(inputs)
+        return chunk, faults, [look(row) for look, row in zip(waiting, pooled, strict=True)], batch
+
+    def _by_tiles(self, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
+        """Several tiles of one image at once, so that memory does not grow with their number."""
+        for done, image in enumerate(self._images, 1):
+            try:
+                view, look = self._open(image)
+            except UnreadableImage as error:
+                faults.append((image, error))
+                continue
+            size = self._batch if self._stacked == 1 else self._stacked
+            pooled: list[np.ndarray] = []
+            for batch, rows in stream(batches(range(len(view)), size), partial(self._tiles, view), self._threads):
+                pooled.extend(rows)
+                yield batch
+            looks.append(look(mean_of(pooled)))
+            self._progress("learning from images", done, len(self._images))
+
+    def _tiles(self, view: View, numbers: list[int]) -> tuple[Batch, np.ndarray]:
+        return self._extract([(view.input(number), view.patches_inside(number, self.grid)) for number in numbers])
+
+    def _open(self, image: FoundImage) -> tuple[View, Callable[[np.ndarray], Look]]:
+        pixels = read_image(image.path).pixels
+        view = self._views.of(pixels)
+        if not len(view):
+            raise UnreadableImage(f"{image.path} has no pixel in the region of interest.")
+        return view, examine(pixels, view.overview(), view.correlation)
+
+    def _extract(self, inputs: Inputs) -> tuple[Batch, np.ndarray]:
+        """Features of the inputs, and pooled ones (N, D)."""
+        pixels = np.stack([one for one, _ in inputs])
+        inside = None
+        if any(one is not None for _, one in inputs):
+            everywhere = np.ones(self.grid, bool)
+            inside = np.stack([everywhere if one is None else one for _, one in inputs])
+        layers, seen, pooled = self._engine.learn(pixels, inside, self._stacked > 1)
+        return Batch(layers, seen), pooled
