@@ -117,7 +117,7 @@ def test_a_signal_ends_every_verb_with_its_code_and_leaves_no_file(
     until = time.monotonic() + 30
     while not lock.exists() and process.is_alive() and time.monotonic() < until:
         time.sleep(0.005)
-    time.sleep(0.3)
+    time.sleep(0.1)
     process.send(number)
     assert process.wait() == code
     assert process.err == process.out == ""

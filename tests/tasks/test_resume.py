@@ -81,8 +81,12 @@ def test_a_stopped_run_is_continued_as_if_it_had_not_been(
 ) -> None:
     out = tmp_path / "out"
     command = ("score", many, "--out", out, "-m", model, *SCORE)
-    process = Process(*command, "--workers", "1", cwd=tmp_path)
-    assert stop(process, out, after, how) == code
+    for _ in range(5):  # a machine that stalls may let a run end before its signal
+        process = Process(*command, "--workers", "1", cwd=tmp_path)
+        ended = stop(process, out, after, how)
+        if not (out / RUN).exists():
+            break
+    assert ended == code
     assert "Traceback" not in process.err
     assert not (out / RUN).exists()
     kept = records(out) if lines(out) else []
