@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import TYPE_CHECKING, Any
 
 from adcli.report.histogram import histogram_text
 from adcli.report.tables import add_row, make_table, number
-from adcli.thresholds import at_most
+from adcli.thresholds import at_most, percent_rounded
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,7 +67,7 @@ def _estimates(calibrated: Calibrated) -> Table:
             f"{estimate.threshold:.6g}",
             f"{estimate.rejected} of {estimate.n}",
             _percent(estimate.rate),
-            f"{_percent(estimate.rate_low)} to {_percent(estimate.rate_high)}",
+            _interval(estimate.rate_low, estimate.rate_high),
             _kind_of_promise(estimate),
         )
     return table
@@ -80,7 +81,7 @@ def _lots(calibrated: Calibrated) -> Table:
         if lot.rejected is None:
             add_row(table, lot.name, str(lot.n), number(lot.median), "not to be had from the others", "-", "-", "-")
             continue
-        interval = f"{_percent(lot.rate_low)} to {_percent(lot.rate_high)}"
+        interval = _interval(lot.rate_low, lot.rate_high)
         told = (number(lot.median), number(lot.threshold, 6), str(lot.rejected), _percent(lot.rejected / lot.n))
         add_row(table, lot.name, str(lot.n), *told, interval)
     return table
@@ -240,6 +241,11 @@ def _how(calibrated: Calibrated) -> str:
 
 def _unit(calibrated: Calibrated) -> str:
     return "image" if calibrated.model.group_by is None else "part"
+
+
+def _interval(low: float, high: float) -> str:
+    """Two bounds in percent, rounded outwards: a bound that is printed holds."""
+    return f"{percent_rounded(low, ROUND_FLOOR)} to {percent_rounded(high, ROUND_CEILING)}"
 
 
 def _percent(rate: float) -> str:

@@ -16,12 +16,14 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adcli.report.histogram import round_step
 from adcli.report.text import printable
+from adcli.thresholds import percent_rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -237,7 +239,7 @@ def _draw_rejects(axes: Axes, scores: np.ndarray, lines: list[_Line], units: str
     for line in lines:
         at_line, bounded = (float(values[0]) for values in share_above(scores, np.array([line.at])))
         if line.in_force:
-            text = f"NG: {round(n * at_line)} of {n} above, bound {100 * bounded:.3g} %"
+            text = f"NG: {round(n * at_line)} of {n} above, bound {percent_rounded(bounded, ROUND_CEILING)}"
             axes.set_title(text, loc="right", size=12, weight="bold", color=_INK)
         if low <= line.at <= high:
             style: dict[str, Any] = {

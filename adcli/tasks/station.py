@@ -158,7 +158,7 @@ class Station:
                     self._database.finish(is_endless=True)
             finally:
                 self._stack.__exit__(kind, error, trace)
-            if kind is None:
+            if kind is None or not issubclass(kind, Exception):  # a second signal stops it as the first would have
                 state = "stopped"
         finally:
             self.health.write(state, at_once=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -238,10 +239,7 @@ def test_the_guard_sees_the_features_of_all_tiles(big: Path, adcli: Adcli, tmp_p
 def test_an_image_without_a_pixel_of_the_region_is_left_out_of_the_fit(
     dataset: Path, adcli: Adcli, tmp_path: Path
 ) -> None:
-    good = tmp_path / "good"
-    good.mkdir()
-    for path in sorted((dataset / "train").rglob("*.png")):
-        (good / path.name).write_bytes(path.read_bytes())
+    good = shutil.copytree(dataset / "train" / "good", tmp_path / "good")
     for number in range(6):  # some of them are learnt from, wherever the digests fall
         cv2.imwrite(str(good / f"tiny{number}.png"), np.full((6, 6), 100 + number, np.uint8))
     words = ("--roi", "0%,0%,5%,5%", "--holdout", "0")
@@ -253,10 +251,7 @@ def test_an_image_without_a_pixel_of_the_region_is_left_out_of_the_fit(
 def test_leaving_one_out_of_images_that_see_different_positions_is_refused(
     dataset: Path, adcli: Adcli, tmp_path: Path
 ) -> None:
-    good = tmp_path / "good"
-    good.mkdir()
-    for path in sorted((dataset / "train").rglob("*.png")):
-        (good / path.name).write_bytes(path.read_bytes())
+    good = shutil.copytree(dataset / "train" / "good", tmp_path / "good")
     cv2.imwrite(str(good / "other.png"), np.full((80, 96), 100, np.uint8))
     ran = adcli("fit", good, "-m", tmp_path / "m.h5", *QUICK, "--roi", "0%,0%,55%,55%", "--leave-one-out")
     assert ran.code == 2 and "images of one size" in ran.sentence

@@ -99,3 +99,22 @@ def test_the_command_is_run_for_what_is_brought_to_the_disk_at_the_end(
     assert run_for(folder, model) == kept(folder)
     assert len(kept(folder)) == 2
     assert json.loads((folder / "out" / "health.json").read_bytes())["images"] == 2
+
+
+@pytest.mark.parametrize(("error", "state"), [(KeyboardInterrupt, "stopped"), (BrokenPipeError, "failed")])
+def test_the_health_file_says_whether_somebody_stopped_it(
+    error: type[BaseException], state: str, folder: Path, model: Path
+) -> None:
+    def tell(record: dict[str, Any]) -> None:
+        raise error
+
+    channel = Channel(tell, print, lambda: False)
+    with pytest.raises(error):
+        watch(
+            str(folder / "in"),
+            model,
+            folder / "out",
+            channel=channel,
+            settings=Settings(poll=0.02, settle=0.0, once=True),
+        )
+    assert json.loads((folder / "out" / "health.json").read_bytes())["state"] == state
