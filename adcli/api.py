@@ -30,10 +30,10 @@ from adcli.tasks import verify as verify_task
 from adcli.tasks.calibrate import Calibrated
 from adcli.tasks.candidates import AUTO
 from adcli.tasks.compare import Compared, Gates
+from adcli.tasks.engines import Machine
 from adcli.tasks.escapes import Escapes
 from adcli.tasks.evaluate import Evaluated
 from adcli.tasks.fit import Fitted
-from adcli.tasks.mapping import Machine
 from adcli.tasks.recipe import Recipe, default_size
 from adcli.tasks.score import Outputs
 from adcli.tasks.sources import Evaluand

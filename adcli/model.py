@@ -121,6 +121,7 @@ class Model:
     group_by: str | None  # expression that finds the part an image shows; None: each image is a part of its own
     calibration: Calibration | None
     provenance: Provenance
+    network: str | None = None  # the backbone's steps, see adcli.graphs.network; None: it has others, or an older adcli
 
     def __post_init__(self) -> None:
         if not self.sizes:

@@ -87,7 +87,8 @@ def looks_of(name: str, folder: Path) -> dict[str, Look]:
     """All good images as the guard sees them, by file name."""
     from adcli import load
     from adcli.finding import find_images
-    from adcli.tasks.mapping import Machine, Mapper
+    from adcli.tasks.engines import Machine
+    from adcli.tasks.mapping import Mapper
 
     model = folder / f"{name}.h5"
     good = [str(path) for part in ("train/good", "test/good") for path in files(name, part)]

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 OWNERS = {  # foreign package: the rooms that may import it
     "torch": {"engines", "backbones", "detectors"},
     "torchvision": {"engines", "backbones", "detectors"},
+    "openvino": {"engines"},
     "h5py": {"store"},
     "typer": {"cli"},
     "rich": {"cli", "report"},

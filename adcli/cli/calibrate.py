@@ -64,7 +64,7 @@ def calibrate(
     from adcli.report.calibrations import calibration_json, calibration_tables
     from adcli.sizes import AskedSize, parse_pitch
     from adcli.tasks.calibrate import calibrate as task
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
     from adcli.tasks.pictures import pictures_beside
     from adcli.thresholds.estimators import Rule
 

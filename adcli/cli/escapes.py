@@ -15,8 +15,8 @@ from adcli.errors import UsageError
 
 if TYPE_CHECKING:
     from adcli.layouts import Category
+    from adcli.tasks.engines import Machine
     from adcli.tasks.escapes import Escapes
-    from adcli.tasks.mapping import Machine
     from adcli.tasks.planted import Planted
     from adcli.types import Progress
 
@@ -63,7 +63,7 @@ def escapes(
     adcli escapes --plant ./good-of-today
     adcli escapes --plant ./good-of-today --sizes 0.5mm,1mm,2mm --contrasts 0.1,0.2 --kinds scratch
     """
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
 
     terminal = Terminal(quiet)
     machine = Machine(device, engine, precision, batch_size, workers)

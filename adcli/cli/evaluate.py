@@ -88,8 +88,8 @@ def evaluate(
     from adcli.report.metric_tables import TABLES
     from adcli.report.results import LOCK
     from adcli.tasks.compared_tables import compare_with_baseline, read_baseline
+    from adcli.tasks.engines import Machine
     from adcli.tasks.evaluate import evaluate as task
-    from adcli.tasks.mapping import Machine
     from adcli.tasks.sources import Evaluand
 
     if sum((json, csv, markdown, latex)) > 1:

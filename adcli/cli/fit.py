@@ -164,7 +164,7 @@ def fit(
     from adcli.tasks import choosing
     from adcli.tasks import fit as fitting
     from adcli.tasks.candidates import AUTO
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
     from adcli.tasks.pictures import pictures_beside
     from adcli.tasks.recipe import Recipe, default_size
     from adcli.tasks.update import update as update_task

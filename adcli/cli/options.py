@@ -59,7 +59,7 @@ ProjectFile = Annotated[
 ]
 NoProject = Annotated[bool, option("--no-project", help="Read no project file.")]
 Device = Annotated[str, option("--device", help="auto, cpu, cuda or cuda:N.")]
-Engine = Annotated[str, option("--engine", help="auto or torch.")]
+Engine = Annotated[str, option("--engine", help="auto, torch or openvino.")]
 Precision = Annotated[
     str, option("--precision", help="auto, fp32 or bf16; auto at fit: bf16 where the machine is faster in it.")
 ]

@@ -52,7 +52,7 @@ def score(
     adcli score ./incoming --out ./results --html
     """
     from adcli.report.tables import score_json, score_table
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
     from adcli.tasks.score import Outputs
     from adcli.tasks.score import score as task
 

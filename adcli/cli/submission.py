@@ -50,7 +50,7 @@ def submission(
     the test images. Outside of the region of interest they are -65504; what is above 65504 becomes that. Masks are 0
     and 255: the NG mask that adcli score writes, empty for OK and CHECK.
     """
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
     from adcli.tasks.submission import submission as task
 
     terminal = Terminal(quiet)

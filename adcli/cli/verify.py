@@ -43,7 +43,7 @@ def verify(
     adcli verify samples.csv --log /srv/quality/line-3.jsonl --json
     """
     from adcli.report.chain import broken_links
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
     from adcli.tasks.verify import check_log, log_beside, record
     from adcli.tasks.verify import verify as task
 

@@ -70,7 +70,7 @@ def watch(
     adcli watch /line/in --out ./results --once --fail-on ng
     camera --print-paths | adcli watch -
     """
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
     from adcli.tasks.records import Outputs
     from adcli.tasks.station import Channel, Settings
     from adcli.tasks.watch import answer

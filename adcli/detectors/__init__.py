@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from adcli.backbones import Backbone
+    from adcli.graphs import Graph
 
     Tensor = torch.Tensor
 
@@ -111,6 +112,14 @@ class LeavesOut(Protocol):
         Raises:
             UsageError: when too few images were learnt from to do without one.
         """
+        ...
+
+
+class Compiles(Protocol):
+    """What a detector may offer beside: its scorer as a graph, for engines other than torch."""
+
+    def graph(self, own: bool) -> Graph | None:
+        """The graph, with the method's own image score where `own`; None where these parameters have none."""
         ...
 
 

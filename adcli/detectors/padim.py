@@ -13,10 +13,12 @@ import numpy as np
 
 from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_places
 from adcli.detectors.moments import Kept, Moments, blocks, joined, kept, learn_moments, unpack
+from adcli.detectors.padim_graph import PaDiMGraph
 from adcli.detectors.params import newer
 from adcli.detectors.reduction import Reduction, learn_reduction
 from adcli.detectors.shrinkage import ledoit_wolf
 from adcli.errors import UsageError
+from adcli.graphs import MOST_BYTES, Graph
 from adcli.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -116,6 +118,12 @@ class PaDiM:
             return PatchScores(distance.T.reshape(-1, height, width), None)
 
         return score
+
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph; none where the whiteners would take too much memory beside it."""
+        if 4 * len(self.mean) * self.reduction.dims**2 > MOST_BYTES:
+            return None
+        return PaDiMGraph(self)
 
     def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
         """The distances of a fit without the image, exact but for rounding, by taking it off mean and covariance.

@@ -16,11 +16,13 @@ from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_places, ch
 from adcli.detectors.banks import Bank, Choice, Pool, appended, make_bank
 from adcli.detectors.neighbours import Everywhere, Rows, reweighted
 from adcli.detectors.params import newer
+from adcli.detectors.patchcore_graph import PatchCoreGraph
 from adcli.detectors.patches import collect, embed
 from adcli.detectors.whitening import Whitening, learn_whitening
 from adcli.detectors.windows import Window
 from adcli.errors import UsageError
-from adcli.gallery import Gallery, Spool
+from adcli.gallery import RESIDENT_BYTES, Gallery, Spool
+from adcli.graphs import Graph
 from adcli.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -166,6 +168,12 @@ class PatchCore:
         A bank of more than adcli.gallery.RESIDENT_BYTES is read for every batch, a block at a time.
         """
         return _Scorer(self, device)
+
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph; none for `whiten` and `positional`, and for a bank that is not held in memory."""
+        if self.whitening is not None or self.positions is not None or self.bank.nbytes > RESIDENT_BYTES:
+            return None
+        return PatchCoreGraph(self, own)
 
     def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
         """Distances to the nearest bank vector of another image, and the image score among those of others.

@@ -6,18 +6,17 @@ detector's matrix products always have the same shape, short batches being fille
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from adcli.engines import PRECISIONS, Scored, fast_bf16_cpu
 from adcli.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
     from adcli.backbones.extractor import Extractor
 
-PRECISIONS = ("fp32", "bf16")
 _CPU_BATCH = 4  # images whose patches the detector compares at once: its arrays are read once for all of them
 _CUDA_BATCH = 16
 
@@ -52,18 +51,7 @@ def fast_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than float32 here: AMX tiles or AVX-512 BF16 on a CPU, any GPU that has it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    flags = _cpu_flags()
-    return "amx_bf16" in flags or "avx512_bf16" in flags
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("flags"):
-                return set(line.split())
-    except OSError:
-        return set()
-    return set()
+    return fast_bf16_cpu()
 
 
 class TorchEngine:
@@ -107,14 +95,6 @@ class TorchEngine:
         return tuple(torch.cat(layer) for layer in zip(*alone, strict=True))
 
 
-class Scored(NamedTuple):
-    """A batch of N images."""
-
-    grid: np.ndarray  # (N, h, w) float32, one score a patch
-    image: np.ndarray | None  # (N,) float32, the method's own image score
-    pooled: np.ndarray  # (N, D) float32, see `pool`
-
-
 @torch.inference_mode()
 def pool(features: tuple[torch.Tensor, ...]) -> np.ndarray:
     """Features (N, C, h, w) of several layers to those of the deepest, averaged over its grid: (N, C) float32."""
@@ -132,7 +112,8 @@ class TorchScorer:
         """
         self.batch = engine.batch if stacked == 1 else stacked
         self._stacked = stacked
-        self.device = engine.device
+        self.device = str(engine.device)
+        self._cuda = engine.device.type == "cuda"
         self._engine = engine
         try:
             self._score = detector.left_out_scorer(engine.device) if left_out else detector.scorer(engine.device)
@@ -148,11 +129,11 @@ class TorchScorer:
         count = len(pixels)
         missing = self.batch - count  # never of those that are stacked: their image is whole
         try:
-            if self.device.type == "cuda" and missing:
+            if self._cuda and missing:
                 pixels = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
             features = self._engine.features_alone(pixels)
             pooled = pool(features)
-            if self.device.type == "cpu" and missing:
+            if not self._cuda and missing:
                 features = tuple(torch.cat([layer, layer[-1:].expand(missing, -1, -1, -1)]) for layer in features)
             if self._stacked > 1:
                 features = stack(features)

@@ -21,10 +21,11 @@ from adcli.parallel import stream
 from adcli.parts import Grouping
 from adcli.sizes import AskedSize
 from adcli.store import load, save
+from adcli.tasks.engines import Machine
 from adcli.tasks.evidence import Gathered, HeldOut, gather
 from adcli.tasks.guarding import set_guard
 from adcli.tasks.image_stage import set_image_stage, usual_maps
-from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.mapping import Mapper
 from adcli.tasks.pictures import draw_pictures, write_pictures
 from adcli.thresholds import Estimate
 from adcli.thresholds.estimators import Evidence, Rule, check, check_enough, choose, estimates, side_by_side

@@ -30,8 +30,8 @@ from adcli.parts import Grouping
 from adcli.tasks import fit as fit_task
 from adcli.tasks.candidates import AUTO, Candidate, named, obstacle, recipe_of
 from adcli.tasks.dividing import divide, identify
+from adcli.tasks.engines import Machine, check_machine
 from adcli.tasks.fit import Fitted
-from adcli.tasks.mapping import Machine, check_engine
 from adcli.tasks.recipe import Recipe, check_recipe
 from adcli.tasks.trials import Probe, Trial, run_trial
 from adcli.thresholds.estimators import Rule, check
@@ -113,7 +113,7 @@ def choose(images: Sequence[FoundImage], recipe: Recipe, rule: Rule, machine: Ma
     candidates = named(params.candidates)
     check_recipe(recipe)
     check(rule)
-    check_engine(machine.engine)
+    check_machine(machine)
     known, _ = identify(images, machine.threads, progress)
     pairs, _ = divide({image: digest for image, (digest, _) in known.items()}, recipe, rule)
     sizes = [known[image][1] for image, _ in pairs]

@@ -15,7 +15,8 @@ from adcli.metrics.intervals import rate_interval
 from adcli.metrics.masks import mask_at_size, read_truth
 from adcli.model import Model
 from adcli.store import load
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.types import Progress, Verdict, no_progress
 from adcli.verdicts import Judgement, judge
 

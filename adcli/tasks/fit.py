@@ -19,10 +19,11 @@ from adcli.model import Model, digest_rows
 from adcli.store import save
 from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model
 from adcli.tasks.dividing import divide, identify
+from adcli.tasks.engines import Machine, check_machine
 from adcli.tasks.evidence import learn_scales_from
 from adcli.tasks.holdout import LEAST_HELD_OUT
 from adcli.tasks.learning import Plan, learn
-from adcli.tasks.mapping import Machine, Mapper, check_engine
+from adcli.tasks.mapping import Mapper
 from adcli.tasks.opening import open_backbone
 from adcli.tasks.pictures import write_pictures
 from adcli.tasks.recipe import Recipe, check_recipe, plan_geometry
@@ -115,7 +116,7 @@ def _fit(
     params = parse_params(method.detector().Params, list(recipe.params))
     check_recipe(recipe)
     check(rule)
-    check_engine(machine.engine)
+    check_machine(machine)
     if rule.image_stage is not None:
         check_image_stage(method.name, method.detector(), rule.image_stage)
     if recipe.leave_one_out:

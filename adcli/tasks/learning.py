@@ -17,8 +17,9 @@ from adcli.guard import Look, learn_guard
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows
 from adcli.sizes import MinArea, MinSize
+from adcli.tasks.engines import Machine
 from adcli.tasks.features import ImageFeatures
-from adcli.tasks.mapping import Machine, is_out_of_memory
+from adcli.tasks.mapping import is_out_of_memory
 from adcli.tasks.recipe import Recipe
 from adcli.types import Progress
 from adcli.versions import library_versions
@@ -63,6 +64,7 @@ def learn(plan: Plan, images: Sequence[Known], progress: Progress) -> Learnt:
         UsageError: the method cannot learn from them.
         EnvironmentFault: the memory is too small.
     """
+    from adcli.backbones.tracing import network_of
     from adcli.backbones.weights import state_digest
 
     recipe, geometry = plan.recipe, plan.geometry
@@ -91,7 +93,7 @@ def learn(plan: Plan, images: Sequence[Known], progress: Progress) -> Learnt:
         share *= geometry.tiling.smallest(sizes) / geometry.tiling.tile**2
     if geometry.crop is not None:
         share *= geometry.crop.share
-    state = plan.extractor.state()
+    state, network = plan.extractor.state(), network_of(plan.extractor)
     model = Model(
         spec=Spec(
             method=recipe.method,
@@ -117,6 +119,7 @@ def learn(plan: Plan, images: Sequence[Known], progress: Progress) -> Learnt:
         provenance=Provenance(
             digest_rows(digest for _, digest in learnt), len(unreadable), state_digest(state), library_versions()
         ),
+        network=None if network is None else network.to_text(),
     )
     by_footprint = (MinSize(model.footprint_area()),)
     asked = by_footprint if recipe.size is None else recipe.size.over(by_footprint, model.footprint_area())

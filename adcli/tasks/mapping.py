@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections import deque
@@ -10,21 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
 
-from adcli.backbones import PIXELS
-from adcli.errors import EnvironmentFault, ModelFileError, UnreadableImage, UsageError
+from adcli.errors import EnvironmentFault, UnreadableImage
 from adcli.geometry import View, Views
 from adcli.guard import Look, examine
 from adcli.images import Image, read_image
 from adcli.model import Model
-from adcli.parallel import batches, cores, stream
-
-if TYPE_CHECKING:
-    from adcli.backbones.extractor import Extractor
+from adcli.parallel import batches, stream
+from adcli.tasks.engines import Machine, open_scorer
 
 
 class HasPath(Protocol):
@@ -44,22 +42,6 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What of this machine to use. Words as on the command line."""
-
-    device: str = "auto"  # auto | cpu | cuda | cuda:N
-    engine: str = "auto"  # auto | torch
-    precision: str = "auto"  # auto | fp32 | bf16
-    batch_size: int = 0  # images a batch; 0: the engine's own
-    workers: int = 0  # threads; 0: one a core
-
-    @property
-    def threads(self) -> int:
-        """Worker threads."""
-        return self.workers or cores()
-
-
-@dataclass(frozen=True)
 class Mapped:
     """One image and its map."""
 
@@ -73,30 +55,30 @@ class Mapped:
 class Mapper:
     """A model made ready on this machine."""
 
-    def __init__(self, model: Model, machine: Machine, extractor: object | None = None, left_out: bool = False):
+    def __init__(
+        self,
+        model: Model,
+        machine: Machine,
+        extractor: object | None = None,
+        left_out: bool = False,
+        own: bool = True,
+    ):
         """`left_out`: the images are those that the model learnt from, and each is mapped as if it had not been.
 
         Their sources then also have an attribute `place`: the image's number, from 0, among those that could be read
-        when the model learnt, in that order.
+        when the model learnt, in that order. `own`: with the method's own image score, where it has one.
         """
-        from adcli.engines.torch import TorchEngine, TorchScorer, resolve_device
-
-        check_engine(machine.engine)
-        device = resolve_device(machine.device)
-        self.precision, self.notes = _choose_precision(model, machine.precision, device)
-        self.device = str(device)
-        self.engine = "torch"
-        if extractor is None:
-            extractor = own_extractor(model)
         spec = model.spec
         self._views = Views(model.geometry, spec.image_size, spec.white_level, spec.sigma)
         self._tiled = model.geometry.tiling is not None
-        engine = TorchEngine(extractor, device, self.precision, machine.batch_size)
-        self._scorer = TorchScorer(engine, model.detector, left_out, self._views.stacked)
+        opened = open_scorer(model, machine, self._views.stacked, extractor=extractor, left_out=left_out, own=own)
+        self._scorer = opened.scorer
+        self.engine, self.precision, self.device = opened.engine, opened.precision, opened.scorer.device
+        self.notes = opened.notes
         self._left_out = left_out
         self._threads = machine.threads
         # A GPU serves one batch after another; the threads around it decode and finish.
-        self._turn = threading.Lock() if device.type == "cuda" else contextlib.nullcontext()
+        self._turn = threading.Lock() if self.device.startswith("cuda") else contextlib.nullcontext()
         cv2.setNumThreads(1)  # whole images run side by side; one operation uses one core
 
     def stream(
@@ -176,16 +158,6 @@ class Mapper:
             yield from zip(grids, [None] * len(batch) if own is None else own.tolist(), pooled, strict=True)
 
 
-def own_extractor(model: Model) -> Extractor:
-    """The backbone with the weights in the model. Raises ModelFileError where they do not fit it."""
-    from adcli.backbones.extractor import build_extractor
-
-    try:
-        return build_extractor(model.spec.backbone, model.spec.layers, model.weights, model.spec.seed)
-    except (EnvironmentFault, UsageError) as error:
-        raise ModelFileError(f"the model's own weights do not fit its backbone: {error}") from error
-
-
 def mean_of(pooled: Sequence[np.ndarray]) -> np.ndarray:
     """Pooled features (D,) of an image from those of its inputs; none of an image that is not looked at anywhere."""
     if len(pooled) == 1:
@@ -205,34 +177,10 @@ class _Under:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed. On a CPU torch has no class of its own for it, only a text."""
-    import torch
-
+    torch = sys.modules.get("torch")
     return (
-        isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        isinstance(error, MemoryError)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
         or (isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
         or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
     )
-
-
-def check_engine(name: str) -> None:
-    """Refuses an engine that is not there."""
-    if name == "openvino":
-        raise EnvironmentFault("this adcli has no OpenVINO engine: use --engine torch")
-    if name not in ("auto", "torch"):
-        raise UsageError(f"there is no engine {name!r}: write auto or torch")
-
-
-def _choose_precision(model: Model, asked: str, device: object) -> tuple[str, list[str]]:
-    """The precision to score in, and what must be said of it: a threshold belongs to the one it was set in."""
-    from adcli.engines.torch import PRECISIONS, fast_bf16
-
-    if model.spec.backbone == PIXELS and asked in ("auto", *PRECISIONS):  # its features are the same in either
-        return model.spec.precision, []
-    stored, verb = model.spec.precision, "the model learnt"
-    if model.calibration is not None:
-        stored, verb = model.calibration.precision, "the threshold was set"
-    if asked not in ("auto", stored):
-        return asked, [f"scores are computed in {asked}, {verb} in {stored}"]
-    if asked == "auto" and stored == "bf16" and not fast_bf16(device):
-        return "fp32", [f"this machine has no fast bf16: scores are computed in fp32, {verb} in bf16"]
-    return stored, []

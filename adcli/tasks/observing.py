@@ -17,7 +17,8 @@ from adcli.image_scores import StructCore
 from adcli.layouts import LabelledImage
 from adcli.model import Model
 from adcli.store import Stored, load
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.tasks.pictures import colour_scale
 from adcli.types import Verdict
 from adcli.verdicts import judge, measure

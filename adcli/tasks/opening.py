@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from adcli.backbones import PIXELS, find_backbone
 from adcli.detectors import Method, choose_layers
+from adcli.engines import PRECISIONS
 from adcli.errors import UsageError
-from adcli.tasks.mapping import Machine
+from adcli.tasks.engines import Machine
 from adcli.tasks.recipe import Recipe, choose_backbone
 from adcli.types import Progress
 
@@ -21,7 +22,7 @@ def open_backbone(
     """The method's parameters with the layers they mean, the extractor, and the engine that it runs on."""
     from adcli.backbones import weights
     from adcli.backbones.extractor import build_extractor
-    from adcli.engines.torch import PRECISIONS, TorchEngine, fast_bf16, resolve_device
+    from adcli.engines.torch import TorchEngine, fast_bf16, resolve_device
 
     name = choose_backbone(method, recipe.backbone)
     backbone = find_backbone(name, recipe.layers or None)

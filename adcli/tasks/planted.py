@@ -18,8 +18,9 @@ from adcli.model import Model
 from adcli.parallel import stream
 from adcli.planting import KINDS, Size, check, fits, plant
 from adcli.store import load
+from adcli.tasks.engines import Machine
 from adcli.tasks.escapes import decide
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.types import Progress, Verdict, no_progress
 
 CONTRASTS = (0.05, 0.1, 0.2, 0.4)

@@ -11,13 +11,15 @@ from typing import Any
 
 from adcli.errors import EnvironmentFault, ModelFileError
 from adcli.finding import FoundImage
+from adcli.image_scores import OWN
 from adcli.model import Calibration, Model
 from adcli.parallel import cores, stream
 from adcli.parts import Grouping
 from adcli.report.junit import write_junit
 from adcli.report.results import JUNIT, PAGE, ResultsFolder, picture_stems
 from adcli.store import Stored, load
-from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapper
 from adcli.tasks.page import write_run_page
 from adcli.tasks.records import Job, Outputs, finish, still_same
 from adcli.tasks.rows import about_run, open_database
@@ -62,7 +64,9 @@ def score(
     stems = picture_stems([image.relative for image in images])
     inputs = [(image.given, stem) for image, stem in zip(images, stems, strict=True)]
     by_name = {image.given: image for image in images}
-    mapper = Mapper(stored.model, machine)  # before the folder: a device that is not there must not cost its results
+    own = calibration.image_stage is not None and calibration.image_stage.score == OWN
+    # Before the folder: a device that is not there must not cost its results.
+    mapper = Mapper(stored.model, machine, own=own)
     configuration = {
         "model": stored.sha256,
         "outputs": outputs.in_folder(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adcli.errors import UsageError
 from adcli.report.results import LINES, RUN
-from adcli.tasks.mapping import Machine
+from adcli.tasks.engines import Machine
 from adcli.tasks.observed_files import MapsSource, ResultsSource
 from adcli.tasks.observing import ModelSource, Source
 

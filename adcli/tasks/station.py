@@ -22,9 +22,10 @@ from adcli.report.results import HEALTH, is_taken
 from adcli.report.watched import WatchedFolder
 from adcli.store import load
 from adcli.tasks.arrivals import Arrival, stamp_of
+from adcli.tasks.engines import Machine
 from adcli.tasks.health import Health
 from adcli.tasks.hook import Hook
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.tasks.records import Job, Outputs, finish
 from adcli.tasks.rows import about_run, open_database
 from adcli.tasks.score import check_weights

@@ -27,7 +27,8 @@ from adcli.report.submissions import (
     write_archive,
 )
 from adcli.store import load
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.tasks.records import encode_picture
 from adcli.types import Progress, Verdict, no_progress
 from adcli.verdicts import judge, map_thresholds

@@ -20,8 +20,9 @@ from adcli.finding import FoundImage
 from adcli.images import Image, read_image
 from adcli.model import Model
 from adcli.tasks.candidates import Candidate
+from adcli.tasks.engines import Machine
 from adcli.tasks.fit import fit_to_all
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.tasks.recipe import Recipe
 from adcli.types import Progress
 from adcli.verdicts import measure

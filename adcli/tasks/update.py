@@ -18,10 +18,11 @@ from adcli.sizes import AskedSize
 from adcli.store import load
 from adcli.tasks.calibrate import HELD_OUT, calibrate_model, resized
 from adcli.tasks.dividing import divide_new, identify
+from adcli.tasks.engines import Machine, check_machine, own_extractor
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.fit import Fitted, few_scored, write_fitted
 from adcli.tasks.learning import enough_memory
-from adcli.tasks.mapping import Machine, Mapper, check_engine, own_extractor
+from adcli.tasks.mapping import Mapper
 from adcli.tasks.recipe import Recipe
 from adcli.thresholds.estimators import Rule, check
 from adcli.types import Progress, no_progress
@@ -57,7 +58,7 @@ def update(
     if not 0 <= holdout < 1:
         raise UsageError(f"a hold-out of {holdout:g} is no share: give 0 to below 1, such as 0.2")
     check(rule)
-    check_engine(machine.engine)
+    check_machine(machine)
 
     def make() -> Fitted:
         model = resized(load(former).model, size, pixel_pitch, group_by)

@@ -15,7 +15,8 @@ from adcli.errors import UnreadableImage, UsageError
 from adcli.model import Calibration, Model
 from adcli.report.chain import append_linked
 from adcli.store import load
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapped, Mapper
 from adcli.tasks.samples import Sample, read_samples
 from adcli.types import Progress, Verdict, no_progress
 from adcli.verdicts import judge

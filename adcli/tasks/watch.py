@@ -15,7 +15,7 @@ from adcli.finding import FoundImage
 from adcli.parallel import cores, stream
 from adcli.report.results import WATCH
 from adcli.tasks.arrivals import Arrival, Arrivals, stamp_of
-from adcli.tasks.mapping import Machine
+from adcli.tasks.engines import Machine
 from adcli.tasks.records import Outputs, still_same
 from adcli.tasks.station import MOST, Channel, Fate, Settings, Station
 from adcli.tasks.totals import check_fail_on, exit_code_of

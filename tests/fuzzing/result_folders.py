@@ -24,7 +24,8 @@ from adcli.store import load
 from adcli.tasks.compare import compare
 from adcli.tasks.compared_runs import RunComparison
 from adcli.tasks.compared_tables import TableComparison
-from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapper
 from adcli.tasks.score import Outputs, score
 from tests.fuzzing.cases import Case, Target, Violation, outcome, put
 from tests.fuzzing.mutations import damaged

@@ -22,7 +22,7 @@ from adcli.report.method_tables import methods_tables
 from adcli.store import load
 from adcli.tasks import choosing, trials
 from adcli.tasks.candidates import CANDIDATES, Candidate, named, obstacle, recipe_of
-from adcli.tasks.mapping import Machine
+from adcli.tasks.engines import Machine
 from adcli.tasks.recipe import Recipe
 from adcli.tasks.trials import CELLS, Measurement, Probe, Trial
 from adcli.thresholds.estimators import Rule

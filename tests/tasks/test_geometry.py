@@ -17,7 +17,8 @@ from adcli.errors import UnreadableImage
 from adcli.finding import FoundImage
 from adcli.images import prepare, read_image
 from adcli.store import load
-from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapper
 from adcli.tasks.records import still_same
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import picture, records

@@ -17,7 +17,8 @@ import pytest
 
 from adcli.finding import find_images
 from adcli.store import load, save
-from adcli.tasks.mapping import Machine, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapper
 from adcli.thresholds.guards import ROOM
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import picture, records

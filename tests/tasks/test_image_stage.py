@@ -18,7 +18,8 @@ from adcli.finding import find_images
 from adcli.image_scores import NAMES, OF_MAPS
 from adcli.regions import area_score
 from adcli.store import load, save
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.engines import Machine
+from adcli.tasks.mapping import Mapped, Mapper
 from tests import references
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import picture, records

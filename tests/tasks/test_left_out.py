@@ -11,8 +11,9 @@ import pytest
 from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import find_images
 from adcli.model import Model
+from adcli.tasks.engines import Machine
 from adcli.tasks.fit import Recipe, fit
-from adcli.tasks.mapping import Machine, Mapped, Mapper
+from adcli.tasks.mapping import Mapped, Mapper
 
 MACHINE = Machine(device="cpu", workers=2)
 

@@ -1,0 +1,139 @@
+"""Networks and methods as graphs of a few operations, which an engine compiles or a file carries elsewhere.
+
+A graph is built by calling an `Operations`; what a node is, is the builder's business. `adcli.engines` has one that
+compiles for this machine and one that writes ONNX; networks (`adcli.graphs.network`) and detectors call them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+MOST_BYTES = 1 << 30  # of constants that a graph may hold
+Node = Any
+"""What an operation gives: a tensor of the graph."""
+
+
+class Operations(Protocol):
+    """Builds a graph. Tensors are float32 but for indices; shapes and axes are those of numpy."""
+
+    def constant(self, values: np.ndarray) -> Node:
+        """Numbers that are part of the graph."""
+        ...
+
+    def convolution(
+        self,
+        x: Node,
+        weight: np.ndarray,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> Node:
+        """Cross-correlation of (N, C, H, W) with kernels (K, C / groups, h, w); zeros beyond the border."""
+        ...
+
+    def maximum_pool(
+        self, x: Node, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool
+    ) -> Node:
+        """Maxima of windows of (N, C, H, W); `ceil`: also of those that begin within it and reach beyond."""
+        ...
+
+    def average_pool(
+        self, x: Node, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool, zeros: bool
+    ) -> Node:
+        """Means of windows of (N, C, H, W); `zeros`: those of the padding count."""
+        ...
+
+    def resize(self, x: Node, size: tuple[int, int], bilinear: bool) -> Node:
+        """(N, C, h, w) to another size, with half-pixel centres: bilinear, or the nearest."""
+        ...
+
+    def add(self, a: Node, b: Node) -> Node:
+        """a + b, broadcast."""
+        ...
+
+    def subtract(self, a: Node, b: Node) -> Node:
+        """a - b, broadcast."""
+        ...
+
+    def multiply(self, a: Node, b: Node) -> Node:
+        """a b, elementwise, broadcast."""
+        ...
+
+    def divide(self, a: Node, b: Node) -> Node:
+        """a / b, elementwise, broadcast."""
+        ...
+
+    def matmul(self, a: Node, b: Node) -> Node:
+        """The matrix product of the last two axes."""
+        ...
+
+    def relu(self, x: Node) -> Node:
+        """What is negative becomes 0."""
+        ...
+
+    def clip(self, x: Node, low: float, high: float) -> Node:
+        """Held between two numbers."""
+        ...
+
+    def sigmoid(self, x: Node) -> Node:
+        """1 / (1 + exp -x)."""
+        ...
+
+    def softmax(self, x: Node, axis: int) -> Node:
+        """exp x, divided by its sum along an axis."""
+        ...
+
+    def root(self, x: Node) -> Node:
+        """The square root."""
+        ...
+
+    def concatenate(self, xs: Sequence[Node], axis: int) -> Node:
+        """One after another along an axis."""
+        ...
+
+    def take(self, x: Node, indices: Node, axis: int) -> Node:
+        """Entries of an axis by number; `indices` of any shape take its place."""
+        ...
+
+    def pick(self, x: Node, indices: Node, axis: int) -> Node:
+        """Entries of an axis by number, other ones for each row: numpy's take_along_axis."""
+        ...
+
+    def top(self, x: Node, count: int, axis: int) -> tuple[Node, Node]:
+        """The largest of an axis, descending, and their numbers (int32)."""
+        ...
+
+    def sum(self, x: Node, axes: Sequence[int]) -> Node:
+        """Sums over axes, which are gone then."""
+        ...
+
+    def mean(self, x: Node, axes: Sequence[int], keep: bool = False) -> Node:
+        """Means over axes, which are gone then, or one long."""
+        ...
+
+    def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        """The same values in another shape; one length may be -1."""
+        ...
+
+    def transpose(self, x: Node, order: Sequence[int]) -> Node:
+        """The axes in another order."""
+        ...
+
+
+class Graph(Protocol):
+    """A detector as a graph: what it scores images by, in two halves, as the first is done an image at a time."""
+
+    grid: tuple[int, int]  # h, w of the patch scores, P = h w
+    together: int  # images that the second half takes at once, its arrays being read once for all of them
+
+    def queries(self, ops: Operations, layers: Sequence[Node]) -> Node:
+        """Features (1, C, h, w) a layer to what is compared of them, (P, D), a row a patch."""
+        ...
+
+    def scores(self, ops: Operations, queries: Node) -> tuple[Node, Node | None]:
+        """Queries (N, P, D) of `together` images to patch scores (N, P), and the method's own image scores (N,)."""
+        ...

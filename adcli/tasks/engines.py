@@ -1,0 +1,183 @@
+"""Which engine scores, and in which precision: those that the threshold was set in, where this machine has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from adcli.backbones import PIXELS
+from adcli.engines import PRECISIONS, Scorer, fast_bf16_cpu
+from adcli.errors import EnvironmentFault, UsageError
+from adcli.graphs import Graph
+from adcli.graphs.network import Network
+from adcli.model import Model
+from adcli.parallel import cores
+
+TORCH, OPENVINO = "torch", "openvino"
+ENGINES = ("auto", TORCH, OPENVINO)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What of this machine to use. Words as on the command line."""
+
+    device: str = "auto"  # auto | cpu | cuda | cuda:N
+    engine: str = "auto"  # auto | torch | openvino
+    precision: str = "auto"  # auto | fp32 | bf16
+    batch_size: int = 0  # images a batch; 0: the engine's own
+    workers: int = 0  # threads; 0: one a core
+
+    @property
+    def threads(self) -> int:
+        """Worker threads."""
+        return self.workers or cores()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model on an engine."""
+
+    scorer: Scorer
+    engine: str
+    precision: str
+    notes: list[str]  # what must be said of them: a threshold belongs to those it was set in
+
+
+def check_machine(machine: Machine) -> None:
+    """Refuses an engine or a precision that there is none of, before anything is read."""
+    if machine.engine not in ENGINES:
+        raise UsageError(f"there is no engine {machine.engine!r}: write {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
+    if machine.engine == OPENVINO and not _installed():
+        raise EnvironmentFault(
+            'the OpenVINO engine is not installed: pip install "adcli[openvino]", or use --engine torch'
+        )
+    if machine.engine == OPENVINO and machine.device not in ("auto", "cpu"):
+        raise UsageError(f"the OpenVINO engine uses the CPU only: leave out --device {machine.device}")
+
+
+def open_scorer(
+    model: Model,
+    machine: Machine,
+    stacked: int = 1,
+    *,
+    extractor: Any = None,
+    left_out: bool = False,
+    own: bool = True,
+) -> Opened:
+    """The model on the engine that is asked for.
+
+    `auto` is what the threshold was set in; without a threshold OpenVINO where it can be used, and torch elsewhere.
+
+    Args:
+        stacked: inputs that are one image to the detector.
+        extractor: the model's backbone, where it is in memory already.
+        left_out: for images that the detector learnt from, each to be scored as if it had not been.
+        own: with the method's own image score.
+
+    Raises:
+        UsageError: there is no such engine or precision, or it cannot be used with this model.
+        EnvironmentFault: it is not installed, or the device is not there.
+    """
+    check_machine(machine)
+    stored = model.calibration.engine if model.calibration is not None else None
+    graph, reason = None, None
+    if machine.engine != TORCH and stored != TORCH:
+        graph, reason = _graph(model, machine, stacked, left_out, own)
+    if machine.engine == OPENVINO and graph is None:
+        raise UsageError(f"{reason}: use --engine torch")
+    if graph is not None:
+        return _with_openvino(model, machine, graph)
+    opened = _with_torch(model, machine, stacked, extractor, left_out, alike=stored != OPENVINO)
+    if stored == OPENVINO:
+        said = "" if reason is None else f" ({reason})"
+        opened.notes.insert(
+            0, f"scores are computed by torch in {opened.precision}{said}, {_set_in(model)[1]} by OpenVINO"
+        )
+    return opened
+
+
+def own_extractor(model: Model) -> Any:
+    """The backbone with the weights in the model. Raises ModelFileError where they do not fit it."""
+    from adcli.backbones.extractor import build_extractor
+    from adcli.errors import ModelFileError
+
+    try:
+        return build_extractor(model.spec.backbone, model.spec.layers, model.weights, model.spec.seed)
+    except (EnvironmentFault, UsageError) as error:
+        raise ModelFileError(f"the model's own weights do not fit its backbone: {error}") from error
+
+
+def _installed() -> bool:
+    return find_spec("openvino") is not None
+
+
+def _graph(model: Model, machine: Machine, stacked: int, left_out: bool, own: bool) -> tuple[Graph | None, str | None]:
+    """The detector as a graph, or why OpenVINO cannot be used."""
+    if not _installed():
+        return None, "OpenVINO is not installed"
+    if machine.device not in ("auto", "cpu") or (machine.device == "auto" and not _on_cpu(model, machine)):
+        return None, "OpenVINO uses the CPU only"
+    if left_out:
+        return None, "OpenVINO does not leave out images that were learnt from"
+    if stacked > 1:
+        return None, "OpenVINO does not score tiles that have statistics of their own"
+    if model.network is None:
+        return None, f"the model holds no steps of {model.spec.backbone} that OpenVINO could follow"
+    graph = model.detector.graph(own) if hasattr(model.detector, "graph") else None
+    if graph is None:
+        return None, f"{model.spec.method} with these parameters has no graph for OpenVINO"
+    return graph, None
+
+
+def _on_cpu(model: Model, machine: Machine) -> bool:
+    """Whether the CPU is to score where no device is named: a GPU goes first, unless OpenVINO is asked for, or set the
+    threshold."""
+    if machine.engine == OPENVINO or (model.calibration is not None and model.calibration.engine == OPENVINO):
+        return True
+    from adcli.engines.torch import resolve_device
+
+    return resolve_device(machine.device).type == "cpu"
+
+
+def _with_openvino(model: Model, machine: Machine, graph: Graph) -> Opened:
+    from adcli.engines.openvino import OpenVINOScorer
+
+    precision, notes = _choose_precision(model, machine.precision, fast_bf16_cpu)
+    network, size = Network.from_text(model.network), model.spec.image_size
+    batch = min(machine.batch_size, graph.together) or graph.together
+    scorer = OpenVINOScorer(network, model.weights, graph, size, precision, machine.threads, batch)
+    return Opened(scorer, OPENVINO, precision, notes)
+
+
+def _with_torch(model: Model, machine: Machine, stacked: int, extractor: Any, left_out: bool, alike: bool) -> Opened:
+    """`alike`: torch is what the threshold was set by; in its place it scores in float32 unless told otherwise."""
+    from adcli.engines.torch import TorchEngine, TorchScorer, fast_bf16, resolve_device
+
+    device = resolve_device(machine.device)
+    precision, notes = _choose_precision(model, machine.precision, lambda: fast_bf16(device))
+    if not alike and machine.precision == "auto":
+        precision, notes = "fp32", []
+    engine = TorchEngine(extractor or own_extractor(model), device, precision, machine.batch_size)
+    return Opened(TorchScorer(engine, model.detector, left_out, stacked), TORCH, precision, notes)
+
+
+def _set_in(model: Model) -> tuple[str, str]:
+    """The precision that scores belong to, and since when."""
+    if model.calibration is not None:
+        return model.calibration.precision, "the threshold was set"
+    return model.spec.precision, "the model learnt"
+
+
+def _choose_precision(model: Model, asked: str, fast_bf16: Any) -> tuple[str, list[str]]:
+    """The precision to score in, and what must be said of it."""
+    if asked not in ("auto", *PRECISIONS):
+        raise UsageError(f"there is no precision {asked!r}: write auto, {' or '.join(PRECISIONS)}")
+    if model.spec.backbone == PIXELS:  # its features are the same in either
+        return model.spec.precision, []
+    stored, verb = _set_in(model)
+    if asked not in ("auto", stored):
+        return asked, [f"scores are computed in {asked}, {verb} in {stored}"]
+    if asked == "auto" and stored == "bf16" and not fast_bf16():
+        return "fp32", [f"this machine has no fast bf16: scores are computed in fp32, {verb} in bf16"]
+    return stored, []
