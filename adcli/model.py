@@ -39,6 +39,28 @@ class Spec:
 
 
 @dataclass(frozen=True)
+class PrecisionCheck:
+    """Held-out good images, and defects planted on them, scored in the calibration's precision and in float32."""
+
+    images: int  # good ones
+    planted: int  # with a defect
+    largest_difference: float  # of a good image's score
+    verdicts_changed: int  # of both kinds, at the threshold
+    auroc: float  # of planted against good images, in the calibration's precision
+    auroc_fp32: float
+
+    def sentence(self, precision: str) -> str:
+        """What it says, for people."""
+        count = self.verdicts_changed
+        changed = "no verdict changes" if not count else f"{count} verdict{'s change' if count > 1 else ' changes'}"
+        return (
+            f"{precision} against float32: scores of {self.images} held-out images differ by up to "
+            f"{self.largest_difference:.3g}, {changed}, the AUROC of {self.planted} planted defects is "
+            f"{self.auroc:.4f} in place of {self.auroc_fp32:.4f}"
+        )
+
+
+@dataclass(frozen=True)
 class Calibration:
     """The threshold in force, and the held-out good images that it stands on."""
 
@@ -60,6 +82,7 @@ class Calibration:
     guard: GuardLimit | None  # None: the input guard is off
     structcore: StructCore | None  # of the held-out maps; None in files of an adcli that had none
     image_stage: StageLimit | None  # None: no image score but S_A says anything
+    precision_check: PrecisionCheck | None = None  # None: float32, or not checked
 
     def __post_init__(self) -> None:
         for threshold in (self.threshold, self.check_threshold):

@@ -27,7 +27,7 @@ def info(
     adcli info
     adcli info lid.h5 --json
     """
-    from adcli.report.calibrations import guard_json, stage_json
+    from adcli.report.calibrations import engine_json, guard_json, stage_json
     from adcli.report.tables import key_values, training_facts
     from adcli.store import SCHEMA, load
 
@@ -73,8 +73,7 @@ def info(
         "confidence": calibration and calibration.confidence,
         **guard_json(calibration and calibration.guard),
         **stage_json(calibration and calibration.image_stage),
-        "threshold_engine": calibration and calibration.engine,
-        "threshold_precision": calibration and calibration.precision,
+        **engine_json(calibration),
         "held_out": len(calibration.scores) if calibration else 0,
         "versions": about.provenance.versions,
     }

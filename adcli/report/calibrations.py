@@ -7,6 +7,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import TYPE_CHECKING, Any
 
 from adcli.image_scores import STRUCTCORE, words_for
+from adcli.model import Calibration
 from adcli.report.histogram import histogram_text
 from adcli.report.tables import add_row, make_table, number
 from adcli.thresholds import at_most, percent_rounded
@@ -125,6 +126,9 @@ def _lines(calibrated: Calibrated) -> list[str]:
     if len(model.sizes) > 1:
         counts = "a region counts when it has any of " + ", ".join(map(str, model.sizes))
     lines.append(f"{counts}; one hot patch becomes {_span(*calibrated.footprint_px)} px in the map")
+    calibration = model.require_calibration()
+    if calibration.precision_check is not None:
+        lines.append(calibration.precision_check.sentence(calibration.precision))
     if model.scales is not None:
         lines.append(
             f"scores are U, the largest of (level - median) / spread over the sizes; medians "
@@ -200,6 +204,21 @@ def guard_json(guard: GuardLimit | None) -> dict[str, Any]:
     }
 
 
+def engine_json(calibration: Calibration | None) -> dict[str, Any]:
+    """What the threshold belongs to, and what float32 would change."""
+    check = calibration and calibration.precision_check
+    return {
+        "threshold_engine": calibration and calibration.engine,
+        "threshold_precision": calibration and calibration.precision,
+        "precision_images": check and check.images,
+        "precision_planted": check and check.planted,
+        "precision_difference": check and check.largest_difference,
+        "precision_verdicts_changed": check and check.verdicts_changed,
+        "precision_auroc": check and check.auroc,
+        "precision_auroc_fp32": check and check.auroc_fp32,
+    }
+
+
 def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
     """`calibrate --json`, flat but for the lists."""
     in_force, check, model = calibrated.in_force, calibrated.check, calibrated.model
@@ -220,6 +239,7 @@ def calibration_json(calibrated: Calibrated) -> dict[str, Any]:
         "check_guarantee": check and check.guarantee,
         **guard_json(model.require_calibration().guard),
         **stage_json(model.require_calibration().image_stage),
+        **engine_json(model.require_calibration()),
         "threshold_before": calibrated.before and calibrated.before.threshold,
         "min_area": str(model.sizes[0].area) if len(model.sizes) == 1 else None,
         "sizes": [str(size) for size in model.sizes],

@@ -27,6 +27,7 @@ from adcli.tasks.guarding import set_guard
 from adcli.tasks.image_stage import set_image_stage, usual_maps
 from adcli.tasks.mapping import Mapper
 from adcli.tasks.pictures import draw_pictures, write_pictures
+from adcli.tasks.precision import PrecisionTrial, settle_precision
 from adcli.thresholds import Estimate
 from adcli.thresholds.estimators import Evidence, Rule, check, check_enough, choose, estimates, side_by_side
 from adcli.types import Progress, no_progress
@@ -119,10 +120,19 @@ def calibrate(
             check_image_stage(model.spec.method, model.detector, rule.image_stage)
         check_enough(rule, len(images), joint=len(model.sizes) > 1)  # there are no more units than images
         _refuse_learnt(model, images, machine.threads, progress)
-        mapper = Mapper(replace(model, calibration=None), machine)
+        mapper, trial, notes = settle_precision(replace(model, calibration=None), images, machine, progress)
         calibrated = calibrate_model(
-            model, mapper, images, rule, progress, former=former, leave_out_group=leave_out_group, pictures=pictures
+            model,
+            mapper,
+            images,
+            rule,
+            progress,
+            former=former,
+            leave_out_group=leave_out_group,
+            pictures=pictures,
+            trial=trial,
         )
+        calibrated.notes.extend(notes)
         if not dry_run:
             save(calibrated.model, path)
             calibrated.notes.extend(write_pictures(calibrated.pictures, path))
@@ -160,11 +170,12 @@ def calibrate_model(
     former: Model | None = None,
     leave_out_group: str | None = None,
     pictures: bool = True,
+    trial: PrecisionTrial | None = None,
 ) -> Calibrated:
     """Scores held-out images and puts the threshold in force into the model, which is otherwise as it was.
 
     `left_out` are the input guard's scores by the `place` of images that the model learnt from. `former` is the model
-    before it was asked for other sizes or groups, where it was.
+    before it was asked for other sizes or groups, where it was. `trial` is of the mapper's precision.
     """
     lots_of = None if leave_out_group is None else Grouping(leave_out_group, "--leave-out-group")
     if lots_of is not None:
@@ -196,6 +207,7 @@ def calibrate_model(
         guard=guard,
         structcore=usual_maps(gathered),
         image_stage=image_stage,
+        precision_check=None if trial is None else trial.check(in_force.threshold),
     )
     areas = [held.sizes[0].area for held in gathered.images]
     footprints = [held.footprint_px for held in gathered.images]

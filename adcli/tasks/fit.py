@@ -26,6 +26,7 @@ from adcli.tasks.learning import Plan, learn
 from adcli.tasks.mapping import Mapper
 from adcli.tasks.opening import open_backbone
 from adcli.tasks.pictures import write_pictures
+from adcli.tasks.precision import settle_precision
 from adcli.tasks.recipe import Recipe, check_recipe, plan_geometry
 from adcli.tasks.trim import TrimmedImage, places, suspicious_held_out, trim
 from adcli.thresholds.estimators import Rule, check
@@ -174,9 +175,12 @@ def _fit(
             "less; what is promised of the threshold is approximate"
         )
     elif held_out:
-        mapper = Mapper(model, machine, extractor)
         found = [image for image, _ in held_out]
-        calibrated = calibrate_model(model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures)
+        mapper, tried, said = settle_precision(model, found, machine, progress, extractor)
+        calibrated = calibrate_model(
+            model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures, trial=tried
+        )
+        notes += said
         unreadable += calibrated.unreadable
     if calibrated is not None:
         model = calibrated.model

@@ -22,7 +22,7 @@ from adcli.tasks.engines import Machine, check_machine, own_extractor
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.fit import Fitted, few_scored, write_fitted
 from adcli.tasks.learning import enough_memory
-from adcli.tasks.mapping import Mapper
+from adcli.tasks.precision import settle_precision
 from adcli.tasks.recipe import Recipe
 from adcli.thresholds.estimators import Rule, check
 from adcli.types import Progress, no_progress
@@ -126,9 +126,12 @@ def _update(
     notes = divided.notes + notes + getattr(detector, "notes", [])
     calibrated = None
     if divided.held_out:
-        mapper = Mapper(model, machine, extractor)
         found = [image for image, _ in divided.held_out]
-        calibrated = calibrate_model(model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures)
+        mapper, tried, said = settle_precision(model, found, machine, progress, extractor)
+        calibrated = calibrate_model(
+            model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures, trial=tried
+        )
+        notes += said
         model = calibrated.model
         unreadable += calibrated.unreadable
         notes += few_scored(calibrated)
