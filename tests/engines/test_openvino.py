@@ -1,0 +1,153 @@
+"""The OpenVINO engine says what torch says."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from adcli.backbones.tracing import network_of
+from adcli.engines import fast_bf16_cpu
+from adcli.engines.torch import TorchScorer
+from adcli.errors import EnvironmentFault
+from tests.detectors.test_contract import SIZE, Bench, flawed, textures
+from tests.graphs.torch_operations import TorchOperations
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+from adcli.engines.openvino import OpenVINOScorer  # noqa: E402
+from adcli.engines.openvino_operations import OpenVINOOperations  # noqa: E402
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 6, 9, 7)).astype(np.float32)
+W = RNG.standard_normal((4, 3, 3, 2)).astype(np.float32)
+
+OPERATIONS = {
+    "convolution": lambda ops, x: ops.convolution(x, W, (2, 1), (1, 0), (1, 2), 2),
+    "dense convolution": lambda ops, x: ops.convolution(x, W[:, :1].repeat(6, 1), (1, 1), (0, 1), (1, 1), 1),
+    "maximum pool": lambda ops, x: ops.maximum_pool(x, (3, 2), (2, 2), (1, 1), False),
+    "maximum pool beyond": lambda ops, x: ops.maximum_pool(x, (2, 2), (2, 2), (0, 0), True),
+    "average pool": lambda ops, x: ops.average_pool(x, (3, 3), (1, 1), (1, 1), False, True),
+    "average pool of what is there": lambda ops, x: ops.average_pool(x, (3, 3), (2, 2), (1, 1), True, False),
+    "bilinear": lambda ops, x: ops.resize(x, (20, 11), True),
+    "bilinear down": lambda ops, x: ops.resize(x, (4, 3), True),
+    "nearest": lambda ops, x: ops.resize(x, (20, 15), False),
+    "add": lambda ops, x: ops.add(x, ops.constant(X[:1, :1])),
+    "subtract": lambda ops, x: ops.subtract(ops.constant(X[:1, :1]), x),
+    "multiply": lambda ops, x: ops.multiply(x, x),
+    "divide": lambda ops, x: ops.divide(x, ops.constant(np.float32([[[[3]]]]))),
+    "matmul": lambda ops, x: ops.matmul(x, ops.constant(X[0, 0].T.copy())),
+    "relu": lambda ops, x: ops.relu(x),
+    "clip": lambda ops, x: ops.clip(x, -0.5, 0.25),
+    "sigmoid": lambda ops, x: ops.sigmoid(x),
+    "softmax": lambda ops, x: ops.softmax(x, 1),
+    "root": lambda ops, x: ops.root(ops.multiply(x, x)),
+    "concatenate": lambda ops, x: ops.concatenate([x, ops.relu(x)], 1),
+    "take": lambda ops, x: ops.take(x, ops.constant(np.array([3, 0, 3])), 1),
+    "take a table": lambda ops, x: ops.take(x, ops.constant(np.array([[3, 0], [1, 1]])), 2),
+    "pick": lambda ops, x: ops.pick(x, ops.top(x, 3, 1)[1], 1),
+    "top": lambda ops, x: ops.top(x, 4, 2)[0],
+    "sum": lambda ops, x: ops.sum(x, (1, 3)),
+    "mean": lambda ops, x: ops.mean(x, (2, 3)),
+    "mean kept": lambda ops, x: ops.mean(x, (2, 3), keep=True),
+    "reshape": lambda ops, x: ops.reshape(x, (3, -1)),
+    "transpose": lambda ops, x: ops.transpose(x, (2, 0, 3, 1)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_each_operation_is_what_torch_makes_of_it(name):
+    parameter = openvino.opset14.parameter(list(X.shape), np.float32)
+    model = openvino.Model([OPERATIONS[name](OpenVINOOperations(), parameter)], [parameter])
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected = OPERATIONS[name](TorchOperations(), torch.from_numpy(X).double()).numpy()
+    found = compiled([X])[0]
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=["padim", "patchcore"])
+def bench(request):
+    return Bench(request.param)
+
+
+@pytest.fixture(scope="module")
+def detector(bench):
+    return bench.fit(bench.good)
+
+
+def scorer_of(bench, detector, precision="fp32", threads=1, batch=0, own=True):
+    graph = detector.graph(own)
+    network, weights = network_of(bench.extractor), bench.extractor.state()
+    return OpenVINOScorer(network, weights, graph, SIZE, precision, threads, batch or graph.together)
+
+
+IMAGES = np.concatenate([textures(3, seed=5), flawed(textures(2, seed=6))])
+
+
+def one_by_one(scorer):
+    return [scorer(image[np.newaxis]) for image in IMAGES]
+
+
+def test_it_says_what_torch_says(bench, detector):
+    torchs = TorchScorer(bench.engine, detector)
+    for found, image in zip(one_by_one(scorer_of(bench, detector)), IMAGES, strict=True):
+        expected = torchs(image[np.newaxis])
+        np.testing.assert_allclose(found.grid, expected.grid, rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(found.pooled, expected.pooled, rtol=1e-4, atol=1e-5)
+        assert (found.image is None) == (expected.image is None)
+        if found.image is not None:
+            np.testing.assert_allclose(found.image, expected.image, rtol=2e-3)
+
+
+@pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
+def test_bf16_is_near(bench, detector):
+    for found, exact in zip(
+        one_by_one(scorer_of(bench, detector, "bf16")), one_by_one(scorer_of(bench, detector)), strict=True
+    ):
+        assert not np.array_equal(found.grid, exact.grid)
+        np.testing.assert_allclose(found.grid.max(), exact.grid.max(), rtol=0.05)
+
+
+def test_neighbours_change_nothing_to_the_bit(bench, detector):
+    scorer = scorer_of(bench, detector)
+    alone = one_by_one(scorer)
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0], [3, 3]):
+        for start in range(0, len(order), scorer.batch):
+            numbers = order[start : start + scorer.batch]
+            together = scorer(IMAGES[numbers])
+            for place, number in enumerate(numbers):
+                assert np.array_equal(together.grid[place], alone[number].grid[0])
+                assert np.array_equal(together.pooled[place], alone[number].pooled[0])
+                if together.image is not None:
+                    assert together.image[place] == alone[number].image[0]
+
+
+def test_several_threads_disturb_nothing(bench, detector):
+    scorer = scorer_of(bench, detector, threads=2)
+    alone = one_by_one(scorer)
+    with ThreadPoolExecutor(4) as pool:
+        again = list(pool.map(lambda image: scorer(image[np.newaxis]), [*IMAGES, *IMAGES, *IMAGES]))
+    for number, found in enumerate(again):
+        assert np.array_equal(found.grid, alone[number % len(IMAGES)].grid)
+
+
+def test_a_smaller_batch_says_the_same(bench, detector):
+    whole, single = scorer_of(bench, detector), scorer_of(bench, detector, batch=1)
+    assert single.batch == 1
+    for one, other in zip(one_by_one(whole), one_by_one(single), strict=True):
+        np.testing.assert_allclose(one.grid, other.grid, rtol=1e-4, atol=1e-5)
+
+
+def test_an_own_score_that_nobody_asks_for_is_not_there(bench, detector):
+    assert scorer_of(bench, detector, own=False)(IMAGES[:1]).image is None
+
+
+def test_what_cannot_be_compiled_is_one_sentence(bench, detector):
+    weights = dict(bench.extractor.state())
+    weights["conv1.weight"] = weights["conv1.weight"][:, :2]
+    graph = detector.graph(True)
+    with pytest.raises(EnvironmentFault, match="use --engine torch"):
+        OpenVINOScorer(network_of(bench.extractor), weights, graph, SIZE, "fp32", 1, graph.together)
