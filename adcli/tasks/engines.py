@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +16,7 @@ from adcli.parallel import cores
 
 TORCH, OPENVINO = "torch", "openvino"
 ENGINES = ("auto", TORCH, OPENVINO)
+_NAMES = {TORCH: "torch", OPENVINO: "OpenVINO"}
 
 
 @dataclass(frozen=True)
@@ -82,19 +83,22 @@ def open_scorer(
     check_machine(machine)
     stored = model.calibration.engine if model.calibration is not None else None
     graph, reason = None, None
-    if machine.engine != TORCH and stored != TORCH:
+    if machine.engine == OPENVINO or (machine.engine == "auto" and stored != TORCH):
         graph, reason = _graph(model, machine, stacked, left_out, own)
     if machine.engine == OPENVINO and graph is None:
         raise UsageError(f"{reason}: use --engine torch")
     if graph is not None:
-        return _with_openvino(model, machine, graph)
-    opened = _with_torch(model, machine, stacked, extractor, left_out, alike=stored != OPENVINO)
-    if stored == OPENVINO:
-        said = "" if reason is None else f" ({reason})"
-        opened.notes.insert(
-            0, f"scores are computed by torch in {opened.precision}{said}, {_set_in(model)[1]} by OpenVINO"
-        )
-    return opened
+        opened = _with_openvino(model, machine, graph)
+    else:
+        opened = _with_torch(model, machine, stacked, extractor, left_out, alike=stored != OPENVINO)
+    if stored is None or opened.engine == stored:
+        return opened
+    why = "" if reason is None else f" ({reason})"
+    note = (
+        f"scores are computed by {_NAMES[opened.engine]} in {opened.precision}{why}, the threshold was set by "
+        f"{_NAMES[stored]} in {model.calibration.precision}"
+    )
+    return replace(opened, notes=[note])
 
 
 def own_extractor(model: Model) -> Any:

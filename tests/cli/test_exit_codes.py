@@ -305,7 +305,6 @@ def test_absent_weights_end_with_8_naming_the_command_that_brings_them(dataset: 
     "words",
     [
         ("score", "{data}/test", "--out", "out", "-m", "{model}", "--device", "cuda:99"),
-        ("score", "{data}/test", "--out", "out", "-m", "{model}", "--engine", "openvino"),
         ("score", "{data}/test", "--out", "a file", "-m", "{model}"),
         ("score", "{data}/test", "--out", "a file/below", "-m", "{model}"),
         ("eval", "{data}", "-m", "{model}", "--device", "cuda:99"),

@@ -1,0 +1,148 @@
+"""Which engine scores: the one the threshold was set in, and what is said where that cannot be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adcli.errors import EnvironmentFault, UsageError
+from adcli.model import Model
+from adcli.store import load
+from adcli.tasks.engines import Machine, check_machine, open_scorer
+from adcli.tasks.precision import PrecisionTrial
+from tests.conftest import QUICK, Adcli
+from tests.tasks.folders import records
+
+pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+
+@pytest.fixture(scope="module")
+def fitted(model: Path) -> Model:
+    return load(model).model
+
+
+@pytest.fixture
+def absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without OpenVINO."""
+    monkeypatch.setattr("adcli.tasks.engines._installed", lambda: False)
+
+
+def by(model: Model, engine: str, precision: str = "fp32") -> Model:
+    return replace(model, calibration=replace(model.calibration, engine=engine, precision=precision))
+
+
+def test_a_fit_here_sets_its_threshold_by_openvino(fitted: Model) -> None:
+    assert fitted.calibration.engine == "openvino"
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "engine"),
+    [
+        ("openvino", "auto", "openvino"),
+        ("torch", "auto", "torch"),
+        (None, "auto", "openvino"),
+        ("openvino", "torch", "torch"),
+        ("torch", "openvino", "openvino, with a note"),
+    ],
+)
+def test_auto_is_what_the_threshold_was_set_in(fitted: Model, stored: str | None, asked: str, engine: str) -> None:
+    model = replace(fitted, calibration=None) if stored is None else by(fitted, stored)
+    if engine == "openvino, with a note":
+        opened = open_scorer(model, Machine(engine=asked))
+        assert opened.engine == "openvino"
+        assert any("the threshold was set by torch" in note for note in opened.notes)
+    else:
+        assert open_scorer(model, Machine(engine=asked)).engine == engine
+
+
+@pytest.mark.usefixtures("absent")
+def test_without_openvino_torch_takes_its_place_in_float32_and_says_so(fitted: Model) -> None:
+    opened = open_scorer(by(fitted, "openvino", "bf16"), Machine())
+    assert (opened.engine, opened.precision) == ("torch", "fp32")
+    assert opened.notes == [
+        "scores are computed by torch in fp32 (OpenVINO is not installed), the threshold was set by OpenVINO in bf16"
+    ]
+    assert open_scorer(replace(fitted, calibration=None), Machine()).engine == "torch"
+    with pytest.raises(EnvironmentFault, match=r"pip install .*adcli\[openvino\]"):
+        check_machine(Machine(engine="openvino"))
+
+
+def test_openvino_is_refused_with_the_reason_where_it_cannot_score(fitted: Model) -> None:
+    asked = Machine(engine="openvino")
+    with pytest.raises(UsageError, match=r"no steps of random-resnet18.*--engine torch"):
+        open_scorer(replace(fitted, network=None), asked)
+    with pytest.raises(UsageError, match=r"tiles that have statistics of their own.*--engine torch"):
+        open_scorer(fitted, asked, stacked=4)
+    with pytest.raises(UsageError, match="CPU only"):
+        open_scorer(fitted, replace(asked, device="cuda"))
+    with pytest.raises(UsageError, match="there is no precision 'int8'"):
+        open_scorer(fitted, replace(asked, precision="int8"))
+    with pytest.raises(UsageError, match="there is no engine 'steam': write auto, torch or openvino"):
+        check_machine(Machine(engine="steam"))
+
+
+def test_images_that_were_learnt_from_are_left_out_by_torch(fitted: Model) -> None:
+    from adcli.tasks.engines import own_extractor
+
+    opened = open_scorer(replace(fitted, calibration=None), Machine(), extractor=own_extractor(fitted), left_out=True)
+    assert opened.engine == "torch"
+
+
+def test_both_engines_give_the_same_verdicts(adcli: Adcli, dataset: Path, model: Path, tmp_path: Path) -> None:
+    said = {}
+    for engine in ("openvino", "torch"):
+        out = tmp_path / engine
+        words = ("--engine", engine, "--precision", "fp32")
+        assert adcli("score", dataset / "test", "--out", out, "-m", model, *words).code == 0
+        assert json.loads((out / "run.json").read_text())["engine"] == engine
+        said[engine] = records(out)
+    for one, other in zip(said["openvino"], said["torch"], strict=True):
+        assert one["verdict"] == other["verdict"]
+        assert one["score"] == pytest.approx(other["score"], rel=1e-3)
+    assert len({record["verdict"] for record in said["torch"]}) > 1
+
+
+@pytest.mark.parametrize("words", [(), ("--method", "patchcore", "-p", "coreset=0.1")], ids=["padim", "patchcore"])
+def test_scoring_with_openvino_imports_no_torch(
+    adcli: Adcli, dataset: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    model = tmp_path / "model.h5"
+    assert adcli("fit", dataset / "train", "-m", model, *QUICK[:4], *words).code == 0
+    line = ["score", str(dataset / "test"), "-m", str(model), "--out", str(tmp_path / "out")]
+    script = (
+        "import sys; from adcli.cli.app import app; from typer.testing import CliRunner;"
+        f"ran = CliRunner().invoke(app, {line!r});"
+        "print(ran.exit_code, sorted({'torch', 'torchvision', 'openvino'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "0 ['openvino']"
+
+
+def trial(shift: float) -> PrecisionTrial:
+    """Ten good images and ten with a defect; in the tried precision `shift` is added to a defect just above."""
+    scores = np.array([*np.arange(10.0), *(np.arange(10.0) + 4.5)])
+    tried = scores + 0.25
+    tried[10] += shift
+    return PrecisionTrial(tried, scores, np.arange(20) >= 10)
+
+
+def test_a_precision_that_loses_defects_is_not_fine() -> None:
+    assert trial(0.0).fine()
+    assert trial(2.0).fine()  # tells them better
+    assert not trial(-2.0).fine()
+
+
+def test_a_check_counts_what_changes_at_the_threshold() -> None:
+    check = trial(-2.0).check(4.4)
+    assert (check.images, check.planted, check.verdicts_changed) == (10, 10, 1)
+    assert check.largest_difference == 0.25
+    assert check.auroc_fp32 == pytest.approx((100 - 15) / 100)
+    assert check.auroc < check.auroc_fp32
+    assert "1 verdict changes" in check.sentence("bf16")
+    assert "no verdict changes" in trial(0.0).check(100.0).sentence("bf16")
