@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -58,6 +58,16 @@ def stream(items: Iterable[Item], work: Callable[[Item], Result], workers: int) 
         for future in waiting:
             future.cancel()
         pool.shutdown(wait=True)
+
+
+def portions(items: Iterable[Item], size: int, workers: int) -> Iterator[list[Item]]:
+    """The items in lists of at most `size`. Where their number is known, the last lists are shorter, so that all
+    workers come to their end at about the same time."""
+    left = len(items) if isinstance(items, Sized) else None
+    source = iter(items)
+    while portion := list(islice(source, size if left is None else max(1, min(size, -(-left // (2 * workers)))))):
+        left = None if left is None else left - len(portion)
+        yield portion
 
 
 def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

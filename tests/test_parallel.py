@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from adcli.parallel import batches, cores, stream
+from adcli.parallel import batches, cores, portions, stream
 
 
 def our_threads():
@@ -174,3 +174,19 @@ def test_only_the_cores_given_to_the_process_count():
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 16, 17, 160, 579])
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_portions_hold_every_item_in_order_and_end_small(count, workers):
+    found = list(portions(range(count), 16, workers))
+    assert [item for portion in found for item in portion] == list(range(count))
+    sizes = [len(portion) for portion in found]
+    assert all(1 <= size <= 16 for size in sizes)
+    assert sizes == sorted(sizes, reverse=True)
+    assert count == 0 or sizes[-1] == 1
+    assert count < 160 or workers > 2 or sizes[0] == 16
+
+
+def test_portions_of_an_unknown_number_are_whole():
+    assert [len(portion) for portion in portions(iter(range(37)), 16, 2)] == [16, 16, 5]

@@ -43,7 +43,7 @@ class PaDiMGraph:
         squares = []
         for vectors, rows in ((first, (0, half)), (residuals, (half, dims))):
             if rows[0] < rows[1]:
-                whitened = ops.matmul(vectors, ops.constant(_columns(self._packed, *rows)))
+                whitened = ops.matmul(vectors, ops.constant(_rows(self._packed, *rows)), turned=True)
                 squares.append(ops.sum(ops.multiply(whitened, whitened), (2,)))
         total = squares[0] if len(squares) == 1 else ops.add(*squares)
         return ops.transpose(ops.root(total), (1, 0)), None
@@ -79,11 +79,11 @@ def reduce_layers(
     return total
 
 
-def _columns(packed: np.ndarray, start: int, stop: int) -> np.ndarray:
-    """Rows `start` to `stop` of packed lower triangles (P, D (D + 1) / 2), transposed and without what is 0 in all of
-    them: (P, stop, stop - start)."""
-    dense = np.zeros((len(packed), stop, stop - start), np.float32)
+def _rows(packed: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """Rows `start` to `stop` of packed lower triangles (P, D (D + 1) / 2), without what is 0 in all of them:
+    (P, stop - start, stop)."""
+    dense = np.zeros((len(packed), stop - start, stop), np.float32)
     for row in range(start, stop):
         begin = row * (row + 1) // 2
-        dense[:, : row + 1, row - start] = packed[:, begin : begin + row + 1]
+        dense[:, row - start, : row + 1] = packed[:, begin : begin + row + 1]
     return dense

@@ -81,7 +81,7 @@ class PatchCoreGraph:
 
     def _closeness(self, ops: Operations, queries: Node, rows: np.ndarray) -> Node:
         halves = np.square(rows).sum(1, dtype=np.float64).astype(np.float32)[np.newaxis] / 2
-        return ops.subtract(ops.matmul(queries, ops.constant(np.ascontiguousarray(rows.T))), ops.constant(halves))
+        return ops.subtract(ops.matmul(queries, ops.constant(rows), turned=True), ops.constant(halves))
 
     def _reweighted(self, ops: Operations, query: Node, distance: Node, centre: Node, bank: Node) -> Node:
         """s = (1 - exp d(q, m*) / sum over the b nearest m of m* of exp d(q, m)) s*, see `neighbours.reweighted`.

@@ -66,8 +66,8 @@ class OpenVINOOperations:
     def divide(self, a: Any, b: Any) -> Any:
         return opset.divide(a, b)
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        return opset.matmul(a, b, False, False)
+    def matmul(self, a: Any, b: Any, turned: bool = False) -> Any:
+        return opset.matmul(a, b, False, turned)
 
     def relu(self, x: Any) -> Any:
         return opset.relu(x)

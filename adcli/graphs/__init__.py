@@ -67,8 +67,8 @@ class Operations(Protocol):
         """a / b, elementwise, broadcast."""
         ...
 
-    def matmul(self, a: Node, b: Node) -> Node:
-        """The matrix product of the last two axes."""
+    def matmul(self, a: Node, b: Node, turned: bool = False) -> Node:
+        """The matrix product of the last two axes; `turned`: with b transposed."""
         ...
 
     def relu(self, x: Node) -> Node:

@@ -7,7 +7,6 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from typing import TYPE_CHECKING, Any
 
 from adcli.image_scores import STRUCTCORE, words_for
-from adcli.model import Calibration
 from adcli.report.histogram import histogram_text
 from adcli.report.tables import add_row, make_table, number
 from adcli.thresholds import at_most, percent_rounded
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from adcli.guard import GuardLimit
     from adcli.image_scores import StageLimit
+    from adcli.model import Calibration
     from adcli.tasks.calibrate import Calibrated
     from adcli.thresholds import Estimate
 

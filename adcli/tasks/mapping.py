@@ -21,7 +21,7 @@ from adcli.geometry import View, Views
 from adcli.guard import Look, examine
 from adcli.images import Image, read_image
 from adcli.model import Model
-from adcli.parallel import batches, stream
+from adcli.parallel import batches, portions, stream
 from adcli.tasks.engines import Machine, open_scorer
 
 
@@ -36,6 +36,8 @@ def read_source(source: HasPath) -> Image:
     """The image in the file, as it is."""
     return read_image(source.path)
 
+
+_HELD_BYTES = 64 << 20  # of pixels that a thread has read, beyond which it maps them before it reads on
 
 Source = TypeVar("Source", bound=HasPath)
 Result = TypeVar("Result")
@@ -102,12 +104,14 @@ class Mapper:
                 ) from error
 
         # The inputs of a tiled image fill batches of their own.
-        for results in stream(batches(sources, 1 if self._tiled else self._scorer.batch), work, self._threads):
+        size = 1 if self._tiled else self._scorer.batch
+        for results in stream(portions(sources, size, self._threads), work, self._threads):
             yield from results
 
     def _map(self, chunk: list[Source], read: Callable[[Source], Image]) -> Iterator[Mapped | UnreadableImage]:
-        """Maps of a batch, one at a time: each is as large as its file."""
+        """Maps of a batch, one at a time: each is as large as its file. Of large files fewer are open at once."""
         outcomes: deque[UnreadableImage | _Under] = deque()
+        held = 0
         for source in chunk:
             began = time.perf_counter()
             try:
@@ -119,6 +123,15 @@ class Mapper:
                 continue
             place = source.place if self._left_out else 0
             outcomes.append(_Under(image, self._views.of(image.pixels), place, time.perf_counter() - began))
+            held += image.pixels.nbytes
+            del image
+            if held > _HELD_BYTES:
+                yield from self._finish(outcomes)
+                held = 0
+        yield from self._finish(outcomes)
+
+    def _finish(self, outcomes: deque[UnreadableImage | _Under]) -> Iterator[Mapped | UnreadableImage]:
+        """Maps of what has been read, which is gone then."""
         together, each = None, 0.0
         if not self._tiled:  # one input an image: a batch of images is one of inputs
             began = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +16,14 @@ from adcli.finding import FoundImage
 from adcli.images import Image, read_image
 from adcli.metrics.images import auroc
 from adcli.model import Model, PrecisionCheck
+from adcli.parallel import batches, stream
 from adcli.tasks.engines import Machine
 from adcli.tasks.mapping import Mapped, Mapper
 from adcli.types import Progress
 from adcli.verdicts import measure
 
 _MOST = 40  # good images, and as many planted ones
+_AT_ONCE = 16  # good images in memory
 _LOSS = 0.001  # of the AUROC, beyond which float32 is taken
 _SIZE, _STRENGTH = 0.1, 0.5  # of a planted defect: share of the shorter side; not so plain that all stand out
 
@@ -47,8 +48,10 @@ class PrecisionTrial:
         )
 
     def fine(self) -> bool:
-        """Whether the tried precision tells planted from good as well as float32 does."""
-        return self._auroc(self.tried) >= self._auroc(self.float32) - _LOSS
+        """Whether the tried precision tells planted from good images as well as float32 does; two pairs of them that
+        change places say nothing yet."""
+        pairs = self.planted.sum() * (~self.planted).sum()
+        return self._auroc(self.tried) >= self._auroc(self.float32) - max(_LOSS, 2 / pairs) - 1e-12
 
     def _auroc(self, scores: np.ndarray) -> float:
         return auroc(scores, self.planted)
@@ -79,54 +82,46 @@ def try_precision(
     be planted."""
     if mapper.precision == "fp32":
         return None
-    some = list(images)[:: max(1, math.ceil(len(images) / _MOST))]
-    sources = [source for image in some for source in (_Source(image, None), _Source(image, _other(image, some)))]
     reference = Mapper(model, replace(machine, engine=mapper.engine, device=mapper.device, precision="fp32"), own=False)
-    found: list[dict[_Source, float]] = []
-    for number, one in enumerate((mapper, reference)):
-        scores = one.stream(sources, lambda source, mapped: (source, _score(model, mapped)), _read)
-        found.append({})
-        for done, (source, score) in enumerate(scores, number * len(sources)):
-            progress("comparing bf16 with float32", done, 2 * len(sources))
-            if math.isfinite(score):
-                found[-1][source] = score
-    both = [source for source in sources if source in found[0] and source in found[1]]
-    planted = np.array([source.donor is not None for source in both], bool)
-    if not planted.any() or planted.all():
+    some = list(images)[:: max(1, math.ceil(len(images) / _MOST))]
+    found: list[tuple[float, float]] = []
+    for block in batches(some, _AT_ONCE):
+        sources = [source for pair in stream(block, _pair, machine.threads) for source in pair]
+        tried, float32 = (
+            one.stream(sources, lambda source, mapped: _score(model, mapped), lambda source: source.image)
+            for one in (mapper, reference)
+        )
+        found += zip(tried, float32, strict=True)
+        progress(f"comparing {mapper.precision} with float32", len(found) // 2, len(some))
+    scores = np.array(found, np.float64).reshape(-1, 2, 2)  # (image, as it is and planted, tried and float32)
+    scores = scores[np.isfinite(scores).all((1, 2))]
+    if not len(scores):
         return None
-    tried, float32 = (np.array([scores[source] for source in both]) for scores in found)
-    return PrecisionTrial(tried, float32, planted)
+    return PrecisionTrial(scores[..., 0].ravel(), scores[..., 1].ravel(), np.tile([False, True], len(scores)))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """An image as it is, or with a defect whose pixels are partly those of another."""
+    """An image in memory."""
 
-    image: FoundImage
-    donor: FoundImage | None
-
-    @property
-    def path(self) -> Path:
-        return self.image.path
+    path: Path
+    image: Image
 
 
-def _other(image: FoundImage, images: Sequence[FoundImage]) -> FoundImage:
-    return images[(images.index(image) + 1) % len(images)]
-
-
-def _read(source: _Source) -> Image:
-    image = read_image(source.path)
-    if source.donor is None:
-        return image
+def _pair(found: FoundImage) -> list[_Source]:
+    """An image as it is, and with a defect; none where it cannot be read, or has no room."""
+    try:
+        image = read_image(found.path)
+    except UnreadableImage:
+        return []  # calibration lists it
     largest = most_size(image.pixels.shape)
     if largest < LEAST_SIZE:
-        raise UnreadableImage(f"{source.path} is too small to plant a defect on.", image.sha256)
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(image.sha256.encode()).digest(), "big"))
+        return []
+    rng = np.random.default_rng(int.from_bytes(bytes.fromhex(image.sha256), "big"))
     size = float(np.clip(_SIZE * min(image.pixels.shape[:2]), LEAST_SIZE, largest))
     kind = KINDS[int(rng.integers(len(KINDS)))]
-    donor = read_image(source.donor.path).pixels
-    pixels, _ = blemish(image.pixels, donor, kind, size, _STRENGTH, rng, None)
-    return replace(image, pixels=pixels)
+    pixels, _ = blemish(image.pixels, image.pixels, kind, size, _STRENGTH, rng)
+    return [_Source(found.path, image), _Source(found.path, replace(image, pixels=pixels))]
 
 
 def _score(model: Model, mapped: Mapped | UnreadableImage) -> float:

@@ -343,7 +343,7 @@ def test_a_folder_that_cannot_be_written_to_ends_with_8(
 
 
 def test_memory_that_is_too_small_ends_with_8(dataset: Path, model: Path, adcli: Adcli, tmp_path: Path) -> None:
-    huge = ("--batch-size", str(10**9))
+    huge = ("--batch-size", str(10**9), "--engine", "torch")
     told = adcli("score", dataset / "test", "--out", tmp_path / "out", "-m", model, *huge)
     assert told.code == 8
     assert "--batch-size" in told.sentence

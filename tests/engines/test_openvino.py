@@ -39,6 +39,7 @@ OPERATIONS = {
     "multiply": lambda ops, x: ops.multiply(x, x),
     "divide": lambda ops, x: ops.divide(x, ops.constant(np.float32([[[[3]]]]))),
     "matmul": lambda ops, x: ops.matmul(x, ops.constant(X[0, 0].T.copy())),
+    "matmul, turned": lambda ops, x: ops.matmul(x, ops.constant(X[0, :, :3]), turned=True),
     "relu": lambda ops, x: ops.relu(x),
     "clip": lambda ops, x: ops.clip(x, -0.5, 0.25),
     "sigmoid": lambda ops, x: ops.sigmoid(x),

@@ -42,8 +42,8 @@ class TorchOperations:
     def divide(self, a, b):
         return a / b
 
-    def matmul(self, a, b):
-        return a @ b
+    def matmul(self, a, b, turned=False):
+        return a @ (b.mT if turned else b)
 
     def relu(self, x):
         return x.clamp_min(0)

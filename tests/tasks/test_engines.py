@@ -135,11 +135,11 @@ def trial(shift: float) -> PrecisionTrial:
 def test_a_precision_that_loses_defects_is_not_fine() -> None:
     assert trial(0.0).fine()
     assert trial(2.0).fine()  # tells them better
-    assert not trial(-2.0).fine()
+    assert not trial(-4.0).fine()
 
 
 def test_a_check_counts_what_changes_at_the_threshold() -> None:
-    check = trial(-2.0).check(4.4)
+    check = trial(-4.0).check(4.4)
     assert (check.images, check.planted, check.verdicts_changed) == (10, 10, 1)
     assert check.largest_difference == 0.25
     assert check.auroc_fp32 == pytest.approx((100 - 15) / 100)
