@@ -10,8 +10,9 @@ Compiling takes about a tenth of a second, which is as long as reading a compile
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,21 +45,10 @@ class OpenVINOScorer:
         """`image_size` are H, W of the pixels; `batch` is at most the graph's `together`."""
         self.batch = batch
         self._grid = graph.grid
-        core = openvino.Core()
-        settings = {
-            "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "NUM_STREAMS": threads,
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,  # other programs run beside
-        }
-        try:
-            front = core.compile_model(_front(network, weights, graph, image_size), "CPU", settings)
+        with _faults("cannot compile this model"):
+            front = _compile(_front(network, weights, graph, image_size), precision, threads)
             patches, dims = front.output(0).shape
-            back = core.compile_model(_back(graph, (self.batch, patches, dims)), "CPU", settings)
-        except (MemoryError, RuntimeError) as error:
-            raise EnvironmentFault(
-                f"OpenVINO cannot compile this model: {_first_line(error)}; use --engine torch"
-            ) from error
+            back = _compile(_back(graph, (self.batch, patches, dims)), precision, threads)
         self._compiled = front, back
         self._own = threading.local()  # each thread's requests, and where they put their queries
 
@@ -66,15 +56,13 @@ class OpenVINOScorer:
         """Up to `batch` images (N, H, W, 3) to what is said of them. `places` there are none: see TorchScorer."""
         front, back, queries = self._requests()
         pooled = []
-        try:
+        with _faults("failed"):
             for number, image in enumerate(pixels):
                 vectors, features = front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
                 queries[number] = vectors
                 pooled.append(features[0].copy())
             queries[len(pixels) :] = queries[0]
             found = list(back.infer([queries], share_inputs=True, share_outputs=True).values())
-        except RuntimeError as error:
-            raise EnvironmentFault(f"OpenVINO failed: {_first_line(error)}; use --engine torch") from error
         scores = found[0][: len(pixels)].reshape(-1, *self._grid).copy()
         own = found[1][: len(pixels)].copy() if len(found) > 1 else None
         return Scored(scores, own, np.stack(pooled))
@@ -87,12 +75,67 @@ class OpenVINOScorer:
         return self._own.requests
 
 
+class OpenVINONetwork:
+    """A backbone alone: prepared pixels to features, an image at a time. Safe to call from `threads` threads at once."""
+
+    def __init__(
+        self,
+        network: Network,
+        weights: Mapping[str, np.ndarray],
+        image_size: tuple[int, int],
+        precision: str,
+        threads: int,
+    ):
+        ops = OpenVINOOperations()
+        pixels = _pixels(image_size)
+        with _faults("cannot compile this network"):
+            layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
+            self._compiled = _compile(openvino.Model(layers, [pixels]), precision, threads)
+        self._own = threading.local()
+
+    def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Pixels (N, H, W, 3) to an array (N, C, h, w) float32 for every layer."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        layers = [np.empty((len(pixels), *output.shape[1:]), np.float32) for output in self._compiled.outputs]
+        with _faults("failed"):
+            for number, image in enumerate(pixels):
+                found = self._own.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
+                for layer, values in zip(layers, found, strict=True):
+                    layer[number] = values[0]
+        return layers
+
+
+@contextlib.contextmanager
+def _faults(what: str) -> Iterator[None]:
+    """OpenVINO's errors as one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise EnvironmentFault(f"OpenVINO {what}: {said}; use --engine torch") from error
+
+
+def _compile(model: openvino.Model, precision: str, threads: int) -> openvino.CompiledModel:
+    settings = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "NUM_STREAMS": threads,  # each caller has a core
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,  # other programs run beside
+    }
+    return openvino.Core().compile_model(model, "CPU", settings)
+
+
+def _pixels(image_size: tuple[int, int]) -> Any:
+    return openvino.opset14.parameter([1, *image_size, 3], np.float32)
+
+
 def _front(
     network: Network, weights: Mapping[str, np.ndarray], graph: Graph, image_size: tuple[int, int]
 ) -> openvino.Model:
     """An image (1, H, W, 3) to queries (P, D), and the deepest layer's features averaged over its grid (1, C)."""
     ops = OpenVINOOperations()
-    pixels = openvino.opset14.parameter([1, *image_size, 3], np.float32)
+    pixels = _pixels(image_size)
     layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
     areas = [layer.output(0).shape[2] * layer.output(0).shape[3] for layer in layers]
     deepest = max(number for number, area in enumerate(areas) if area == min(areas))
@@ -104,7 +147,3 @@ def _back(graph: Graph, shape: tuple[int, ...]) -> openvino.Model:
     queries = openvino.opset14.parameter(list(shape), np.float32)
     found = graph.scores(OpenVINOOperations(), queries)
     return openvino.Model([node for node in found if node is not None], [queries])
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -6,6 +6,7 @@ detector's matrix products always have the same shape, short batches being fille
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,15 @@ def fast_bf16(device: torch.device) -> bool:
 class TorchEngine:
     """A frozen backbone on a device."""
 
-    def __init__(self, extractor: Extractor, device: torch.device, precision: str, batch: int = 0):
+    def __init__(
+        self,
+        extractor: Extractor,
+        device: torch.device,
+        precision: str,
+        batch: int = 0,
+        compiled: Callable[[np.ndarray], Sequence[np.ndarray]] | None = None,
+    ):
+        """`compiled` computes the layers (N, C, h, w) of prepared pixels in torch's place, in the same precision."""
         if precision not in PRECISIONS:
             raise UsageError(f"there is no precision {precision!r}: write auto, {' or '.join(PRECISIONS)}")
         self.device = device
@@ -65,11 +74,14 @@ class TorchEngine:
         self.batch = batch or (_CUDA_BATCH if device.type == "cuda" else _CPU_BATCH)
         if device.type == "cpu":
             torch.set_num_threads(1)  # whole images run side by side (adcli.parallel); one operation uses one core
-        self._network = extractor.for_inference().to(device)
+        self._compiled = compiled
+        self._network = None if compiled else extractor.for_inference().to(device)
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
         """Prepared pixels (N, H, W, 3) float32 in [0, 1] to a float32 tensor (N, C, h, w) for every layer."""
+        if self._compiled is not None:
+            return tuple(map(torch.from_numpy, self._compiled(pixels)))
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # channels last in memory already
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return tuple(layer.float() for layer in self._network(batch))

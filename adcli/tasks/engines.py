@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adcli.backbones import PIXELS
 from adcli.engines import PRECISIONS, Scorer, fast_bf16_cpu
@@ -13,6 +13,9 @@ from adcli.graphs import Graph
 from adcli.graphs.network import Network
 from adcli.model import Model
 from adcli.parallel import cores
+
+if TYPE_CHECKING:
+    from adcli.engines.torch import TorchEngine
 
 TORCH, OPENVINO = "torch", "openvino"
 ENGINES = ("auto", TORCH, OPENVINO)
@@ -99,6 +102,23 @@ def open_scorer(
         f"{_NAMES[stored]} in {model.calibration.precision}"
     )
     return replace(opened, notes=[note])
+
+
+def learning_engine(
+    extractor: Any, machine: Machine, device: Any, precision: str, image_size: tuple[int, int]
+) -> TorchEngine:
+    """What detectors learn with: torch, with features from OpenVINO where that is there and knows the network."""
+    from adcli.engines.torch import TorchEngine
+
+    compiled = None
+    if machine.engine != TORCH and device.type == "cpu" and _installed():
+        from adcli.backbones.tracing import network_of
+        from adcli.engines.openvino import OpenVINONetwork
+
+        network = network_of(extractor)
+        if network is not None and network.steps and precision in PRECISIONS:
+            compiled = OpenVINONetwork(network, extractor.state(), image_size, precision, machine.threads)
+    return TorchEngine(extractor, device, precision, machine.batch_size, compiled)
 
 
 def own_extractor(model: Model) -> Any:

@@ -8,7 +8,7 @@ from adcli.backbones import PIXELS, find_backbone
 from adcli.detectors import Method, choose_layers
 from adcli.engines import PRECISIONS
 from adcli.errors import UsageError
-from adcli.tasks.engines import Machine
+from adcli.tasks.engines import Machine, learning_engine
 from adcli.tasks.recipe import Recipe, choose_backbone
 from adcli.types import Progress
 
@@ -22,7 +22,7 @@ def open_backbone(
     """The method's parameters with the layers they mean, the extractor, and the engine that it runs on."""
     from adcli.backbones import weights
     from adcli.backbones.extractor import build_extractor
-    from adcli.engines.torch import TorchEngine, fast_bf16, resolve_device
+    from adcli.engines.torch import fast_bf16, resolve_device
 
     name = choose_backbone(method, recipe.backbone)
     backbone = find_backbone(name, recipe.layers or None)
@@ -39,4 +39,4 @@ def open_backbone(
         precision = "fp32"  # nothing is computed that could be rounded
     if precision == "auto":
         precision = "bf16" if fast_bf16(device) else "fp32"
-    return params, extractor, TorchEngine(extractor, device, precision, machine.batch_size)
+    return params, extractor, learning_engine(extractor, machine, device, precision, recipe.image_size)

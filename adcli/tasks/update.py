@@ -18,7 +18,7 @@ from adcli.sizes import AskedSize
 from adcli.store import load
 from adcli.tasks.calibrate import HELD_OUT, calibrate_model, resized
 from adcli.tasks.dividing import divide_new, identify
-from adcli.tasks.engines import Machine, check_machine, own_extractor
+from adcli.tasks.engines import Machine, check_machine, learning_engine, own_extractor
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.fit import Fitted, few_scored, write_fitted
 from adcli.tasks.learning import enough_memory
@@ -76,7 +76,7 @@ def _update(
     pictures: bool,
     progress: Progress,
 ) -> Fitted:
-    from adcli.engines.torch import TorchEngine, resolve_device
+    from adcli.engines.torch import resolve_device
 
     spec = former.spec
     check_updates(DETECTORS[spec.method])
@@ -94,7 +94,8 @@ def _update(
         raise UsageError(f"none of the {len(images)} images fits the model; the first: {unreadable[0][1]}")
     divided = divide_new({image: digest for image, (digest, _) in known.items()}, former, holdout, rule)
     extractor = own_extractor(former)
-    engine = TorchEngine(extractor, resolve_device(machine.device), spec.precision, machine.batch_size)
+    device = resolve_device(machine.device)
+    engine = learning_engine(extractor, machine, device, spec.precision, spec.image_size)
     features = ImageFeatures(
         [image for image, _ in divided.learn],
         [known[image][1] for image, _ in divided.learn],
