@@ -7,11 +7,9 @@ import errno
 import hashlib
 import json
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from adcli.errors import Busy, EnvironmentFault
@@ -79,9 +77,7 @@ class Staging:
         """Bring the staged files to disk, rename them onto their targets, and bring the renaming to disk."""
         with self._discarding():
             if self._staged:
-                # Together, because the file system writes its journal once for all that wait: 7 times faster on ext4.
-                with ThreadPoolExecutor(min(8, len(self._staged))) as pool:
-                    list(pool.map(_sync_staged, *zip(*self._staged, strict=True)))
+                _sync_together(self._staged)
             while self._staged:
                 temporary, path = self._staged[0]
                 with faults("replace", path):
@@ -270,7 +266,7 @@ def _who_holds(handle: int, lock: Path) -> str:
 def _temporary_name(name: str) -> str:
     if len(os.fsencode(name)) > 200:  # names end at 255 bytes
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
-    return f".{name}{_MARK}{secrets.token_hex(4)}"
+    return f".{name}{_MARK}{os.urandom(4).hex()}"
 
 
 def _write_all(handle: int, data: bytes | memoryview) -> None:
@@ -285,6 +281,17 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_together(staged: list[tuple[Path, Path]]) -> None:
+    """Waits once for all of them: the file system then writes its journal once, 7 times faster on ext4."""
+    if len(staged) == 1:
+        _sync_staged(*staged[0])
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(min(8, len(staged))) as pool:
+        list(pool.map(_sync_staged, *zip(*staged, strict=True)))
 
 
 def _sync_staged(temporary: Path, path: Path) -> None:

@@ -39,6 +39,10 @@ class Gallery:
         spool.append(rows)
         return spool.gallery()
 
+    def through(self, path: Path) -> Gallery:
+        """The same rows through a handle of their own. OSError where the file cannot be opened."""
+        return Gallery(path.open("rb", buffering=0), self._offset, self.shape, self.dtype)
+
     def __len__(self) -> int:
         return self.shape[0]
 

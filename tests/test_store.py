@@ -16,10 +16,10 @@ import pytest
 
 from adcli import store
 from adcli.detectors.padim import PaDiMParams
-from adcli.errors import EnvironmentFault
+from adcli.errors import EnvironmentFault, UsageError
 from adcli.model import Provenance
 from adcli.sizes import MinArea, MinSize
-from adcli.store import load, save
+from adcli.store import load, naming, save
 from tests.models import CALIBRATION, DETECTORS, digest, make, real, same
 
 
@@ -133,13 +133,47 @@ def test_a_reader_of_the_old_file_keeps_reading_it(path):
     assert [entry.name for entry in path.parent.iterdir()] == ["model.h5"]
 
 
+@pytest.mark.parametrize("step", ["look", "read_fields"])
+@pytest.mark.parametrize("other", ["patchcore", "padim, channels"])
+def test_a_model_that_is_replaced_while_it_is_read_is_read_again(path, monkeypatch, step, other):
+    """Before its arrays are sought, and before they are read; by one of another shape, and of the same."""
+    newer, usual = make(other), getattr(store, step)
+
+    def replaced(*given):
+        monkeypatch.setattr(store, step, usual)
+        save(newer, path)
+        return usual(*given)
+
+    monkeypatch.setattr(store, step, replaced)
+    stored = load(path)
+    assert stored.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert same(stored.model, newer)
+
+
+def test_a_model_that_is_removed_while_it_is_read_is_missing(path, monkeypatch):
+    usual = store.look
+    monkeypatch.setattr(store, "look", lambda *given: (path.unlink(), usual(*given))[1])
+    with pytest.raises(UsageError, match="there is no model"):
+        load(path)
+
+
+def test_a_file_that_fails_while_it_is_named_is_the_machines_fault(path, monkeypatch):
+    """Its arrays lie elsewhere in it: only the thread that takes the sha256 meets the damage."""
+
+    def fail(self):
+        self._fault = OSError(5, "Input/output error")
+
+    monkeypatch.setattr(naming.Naming, "_run", fail)
+    assert str(path) in one_fault(lambda: load(path))
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
     before = path.read_bytes()
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "_digest", fail)
+    monkeypatch.setattr(store, "_sign", fail)
     with pytest.raises(EnvironmentFault, match="could not be written"):
         save(make("patchcore"), path)
     assert path.read_bytes() == before
@@ -149,7 +183,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(path, monkeypatch):
 _FILL = """
 import resource, sys
 from pathlib import Path
-from adcli.errors import EnvironmentFault
+from adcli.errors import EnvironmentFault, UsageError
 from adcli.store import save
 from tests.models import make, real
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))

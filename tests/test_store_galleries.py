@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tracemalloc
 
@@ -9,12 +10,14 @@ import h5py
 import numpy as np
 import pytest
 
-from adcli import gallery, store
+from adcli import gallery
 from adcli.detectors.spade import SPADE, SPADEParams
 from adcli.errors import ModelFileError
 from adcli.gallery import Gallery, Spool
 from adcli.model import Model
 from adcli.store import load, save
+from adcli.store.fields import read_fields, write_fields
+from adcli.store.hdf5 import look
 from tests.models import SHAPES, altered, digest, make, real, same
 
 ROWS = real(4, 16)
@@ -40,14 +43,21 @@ def with_rows(rows: Gallery) -> Model:
 
 def written(folder, rows):
     with h5py.File(folder / "kept.h5", "w") as file:
-        store._write_fields(file, Kept(rows))
-        sums = [store._digest(file, sorted(file)), digest(file)]
-    return folder / "kept.h5", sums
+        write_fields(file, Kept(rows))
+        whole = digest(file)
+    with looked_at(folder / "kept.h5") as root:
+        return folder / "kept.h5", [root.digest_of_all(), whole]
+
+
+@contextlib.contextmanager
+def looked_at(file):
+    with file.open("rb") as raw, h5py.File(file) as group:
+        yield look(group, raw, file.stat().st_size)
 
 
 def read(file):
-    with h5py.File(file) as group:
-        return store._read_value(group, "rows", Gallery)
+    with looked_at(file) as root:
+        return read_fields(root, Kept, file).rows
 
 
 @pytest.mark.parametrize("kind", ["<f2", "<f4", ">f4", ">f2", "<i2", "u1", "<f8"])
@@ -69,7 +79,7 @@ def test_an_empty_gallery_comes_back_empty(tmp_path):
 @pytest.mark.parametrize("block", [1, 7, 40, 64, 1000])
 @pytest.mark.parametrize("shape", [(9,), (5, 3), (2, 3, 4), (1, 50), (3, 0)])
 def test_digests_taken_in_blocks_are_those_of_the_whole(tmp_path, monkeypatch, shape, block):
-    monkeypatch.setattr(store, "BLOCK_BYTES", block)
+    monkeypatch.setattr(gallery, "BLOCK_BYTES", block)
     _, sums = written(tmp_path, Gallery.of(real(*shape)))
     assert sums[0] == sums[1]
 
@@ -106,8 +116,7 @@ def test_a_model_is_written_over_the_file_that_its_gallery_lies_in(path):
 
 def test_the_memory_does_not_grow_with_the_gallery(tmp_path, monkeypatch):
     """64 MB in rows of 32 bytes, written, named by its digests, loaded and read, in blocks of 1 MB."""
-    for module in (store, gallery):
-        monkeypatch.setattr(module, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(gallery, "BLOCK_BYTES", 1 << 20)
     spool = Spool((16,), np.float16)
     for start in range(32):
         spool.append(np.full((1 << 16, 16), start, np.float16))

@@ -1,54 +1,93 @@
-"""The command line: every verb and its file. Importing this imports no heavy library; running a verb does."""
+"""The command line: every verb and where its function lies, which is imported when the verb is run or explained."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand
 
 from adcli import __version__
-from adcli.cli import info, weights
-from adcli.cli.advise import advise
-from adcli.cli.benchmark import benchmark
-from adcli.cli.calibrate import calibrate
-from adcli.cli.compare import compare
-from adcli.cli.escapes import escapes
-from adcli.cli.evaluate import evaluate
-from adcli.cli.exits import Verbs
-from adcli.cli.fit import fit
+from adcli.cli.exits import PLAIN, Verbs
 from adcli.cli.project import CandidVerb, Verb
-from adcli.cli.run import run
-from adcli.cli.score import score
-from adcli.cli.submission import submission
-from adcli.cli.verify import verify
-from adcli.cli.watch import watch
 
-_PLAIN: dict[str, Any] = {"cls": Verbs, "rich_markup_mode": None, "pretty_exceptions_enable": False}
 
-app = typer.Typer(name="adcli", context_settings={"help_option_names": ["-h", "--help"]}, **_PLAIN)
-app.command("fit", cls=Verb, short_help="Learn a model from good images.")(fit)
-app.command("calibrate", cls=Verb, short_help="Set the threshold on other good images.")(calibrate)
-app.command("score", cls=Verb, short_help="Write verdicts, masks and overlays.")(score)
-app.command("watch", cls=Verb, short_help="Score images as they arrive.")(watch)
-app.command("eval", cls=Verb, short_help="Print metric tables.")(evaluate)
-app.command("verify", cls=Verb, short_help="Check limit samples before a shift.")(verify)
-app.command("compare", cls=Verb, short_help="Tell what changed between two results.")(compare)
-app.command("advise", cls=Verb, short_help="Tell how many images a promise takes.")(advise)
-app.command("escapes", cls=Verb, short_help="Count the defects that get past.")(escapes)
-app.command("benchmark", cls=Verb, short_help="Measure methods on whole data sets.")(benchmark)
-app.command("submission", cls=Verb, short_help="Write what the MVTec AD 2 server takes.")(submission)
-app.command("run", cls=CandidVerb, short_help="Run verbs on all parts of a project file.")(run)
-app.command("info", cls=Verb, short_help="Tell what a model file knows.")(info.info)
-app.command("methods", short_help="List the methods.")(info.methods)
-app.command("doctor", cls=CandidVerb, short_help="Tell what this machine has and lacks.")(info.doctor)
+class _Entry(NamedTuple):
+    location: str  # module:function below adcli.cli; of a group module:app
+    cls: type[TyperCommand] | None  # None: typer's own, or a group
+    told: str  # in the list of verbs
 
-_weights = typer.Typer(help="Keep backbone weights on this machine: list, pull, add, export, verify.", **_PLAIN)
-_weights.command("list")(weights.list_weights)
-_weights.command("pull")(weights.pull)
-_weights.command("add")(weights.add)
-_weights.command("export")(weights.export)
-_weights.command("verify")(weights.verify)
-app.add_typer(_weights, name="weights", short_help="Keep backbone weights on this machine.")
+
+_VERBS = {
+    "fit": _Entry("fit:fit", Verb, "Learn a model from good images."),
+    "calibrate": _Entry("calibrate:calibrate", Verb, "Set the threshold on other good images."),
+    "score": _Entry("score:score", Verb, "Write verdicts, masks and overlays."),
+    "watch": _Entry("watch:watch", Verb, "Score images as they arrive."),
+    "eval": _Entry("evaluate:evaluate", Verb, "Print metric tables."),
+    "verify": _Entry("verify:verify", Verb, "Check limit samples before a shift."),
+    "compare": _Entry("compare:compare", Verb, "Tell what changed between two results."),
+    "advise": _Entry("advise:advise", Verb, "Tell how many images a promise takes."),
+    "escapes": _Entry("escapes:escapes", Verb, "Count the defects that get past."),
+    "benchmark": _Entry("benchmark:benchmark", Verb, "Measure methods on whole data sets."),
+    "submission": _Entry("submission:submission", Verb, "Write what the MVTec AD 2 server takes."),
+    "run": _Entry("run:run", CandidVerb, "Run verbs on all parts of a project file."),
+    "info": _Entry("info:info", Verb, "Tell what a model file knows."),
+    "methods": _Entry("info:methods", None, "List the methods."),
+    "doctor": _Entry("info:doctor", CandidVerb, "Tell what this machine has and lacks."),
+    "weights": _Entry("weights:app", None, "Keep backbone weights on this machine."),
+}
+
+
+class Program(Verbs):
+    """The group of all verbs. A verb is made when it is asked for; a list of them takes no more than their names."""
+
+    def __init__(self, **attributes: Any):
+        super().__init__(**attributes)
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs, in the order of the help."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes a line for each verb."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.told) for name, entry in _VERBS.items()])
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name, each made once. Typer takes 3 ms for a verb, beside what it takes to import its file."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = _make(name, _VERBS[name])
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_VERBS)
+
+    def __len__(self) -> int:
+        return len(_VERBS)
+
+
+def _make(name: str, entry: _Entry) -> Any:
+    module, _, function = entry.location.partition(":")
+    found = getattr(importlib.import_module(f"adcli.cli.{module}"), function)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_command(found)
+        group.name, group.short_help = name, entry.told
+        return group
+    alone = typer.Typer(add_completion=False, **PLAIN)
+    alone.command(name, cls=entry.cls, short_help=entry.told)(found)
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(name="adcli", cls=Program, context_settings={"help_option_names": ["-h", "--help"]}, **PLAIN)
 
 
 def _version(wanted: bool) -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -20,9 +21,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from adcli.cli.plain import spared
 from adcli.errors import AdcliError, EnvironmentFault, UnfitDataset
 from adcli.report.text import printable
 
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}  # of every typer.Typer
 DEFECT, USAGE = 1, 2
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
 _RANK = (2, 7, 8, 9, 1, 6, 5, 3, 4, 0)  # of several, the first that applies; docs/cli.md has what they mean
@@ -63,6 +66,10 @@ class Verbs(TyperGroup):
         with _closed_pipe_noticed():
             return super().make_context(*args, **extra)
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """What may stand before the verb."""
+        return spared(super().get_params(ctx))
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments; without any, prints the help where an error would be."""
         if not args and not ctx.resilient_parsing:
@@ -90,6 +97,19 @@ def _closed_pipe_noticed() -> Iterator[None]:
 def _give_stdout_to_nobody() -> None:
     """What is still buffered can go nowhere else: the interpreter would try at its end, and complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def leave(end: SystemExit) -> None:
+    """Ends the process at once: to take the libraries down one by one costs up to a second after the last file is
+    written. Where another thread runs, or output cannot be given away, Python ends in its own time."""
+    if not isinstance(end.code, int) or threading.active_count() > 1:
+        raise end
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        raise end from None
+    os._exit(end.code)
 
 
 def explain(error: BaseException, verbose: bool) -> tuple[int, str]:

@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 
 from adcli.cli import options as o
 from adcli.cli.exits import is_on
+from adcli.cli.plain import spared
 from adcli.errors import AdcliError, UsageError
 from adcli.project.file import FILE, Option, Project, Setting, Value, fill, find, read
 
@@ -55,6 +56,10 @@ class Verb(TyperCommand):
 
     def __init__(self, name: str | None, *, params: list[Any] | None = None, **more: Any):
         super().__init__(name, params=[*(params or []), *_which_project()], **more)
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """What it takes."""
+        return spared(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the command line, with the project file's settings as defaults; --help needs no file."""

@@ -9,6 +9,7 @@ import typer
 
 from adcli.cli import options as o
 from adcli.cli.console import Terminal, show, show_json
+from adcli.cli.exits import PLAIN, Verbs
 from adcli.errors import EnvironmentFault
 
 
@@ -108,3 +109,16 @@ def verify(json: o.Json = False, verbose: o.Verbose = False) -> int:
         if not checked:
             show(f"no weights are kept in {weights.cache_folder()}")
     return 0 if all(one.ok for one in checked) else EnvironmentFault.exit_code
+
+
+app = typer.Typer(
+    cls=Verbs,
+    help="Keep backbone weights on this machine: list, pull, add, export, verify.",
+    add_completion=False,
+    **PLAIN,
+)
+app.command("list")(list_weights)
+app.command("pull")(pull)
+app.command("add")(add)
+app.command("export")(export)
+app.command("verify")(verify)

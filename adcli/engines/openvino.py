@@ -76,7 +76,7 @@ class OpenVINOScorer:
 
 
 class OpenVINONetwork:
-    """A backbone alone: prepared pixels to features, an image at a time. Safe to call from `threads` threads at once."""
+    """A backbone alone: prepared pixels to features, an image at a time. Safe to call from `threads` threads."""
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ import csv
 import hashlib
 import io
 import os
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
@@ -84,7 +83,7 @@ class ResultsFolder:
         self.out = out
         self.lines = out / LINES
         self.inputs = inputs
-        self.key = secrets.token_hex(16)  # names this run, also after it was resumed
+        self.key = os.urandom(16).hex()  # names this run, also after it was resumed
         self.counts: Counter[str] = Counter()
         self.finished = False
         self._configuration = configuration

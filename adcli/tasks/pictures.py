@@ -13,8 +13,6 @@ from adcli.files import write_whole
 from adcli.finding import OWN_MARK, OWN_PICTURES, is_own_picture
 from adcli.model import Calibration, Model
 from adcli.report.overlays import draw_overlay, draw_views
-from adcli.report.pictures import DrawnThreshold, calibration_picture
-from adcli.report.sheets import Tile, contact_sheet
 from adcli.sizes import MinSize
 from adcli.tasks.mapping import Mapped, Mapper
 from adcli.verdicts import Judgement, judge, map_thresholds
@@ -112,6 +110,8 @@ def draw_pictures(
 
 def _draw_scores(calibrated: Calibrated) -> bytes:
     """Scores, thresholds, footprint and minimum area."""
+    from adcli.report.pictures import DrawnThreshold, calibration_picture
+
     model, n = calibrated.model, calibrated.n
     calibration = model.require_calibration()
     how = "held-out" if calibration.evidence == "held-out" else "left-out"
@@ -137,6 +137,8 @@ def _draw_scores(calibrated: Calibrated) -> bytes:
 
 def _draw_suspects(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: Mapper) -> bytes:
     """The images of the highest scores on one sheet."""
+    from adcli.report.sheets import Tile, contact_sheet
+
     model = calibrated.model
     calibration = model.require_calibration()
 

@@ -15,12 +15,10 @@ from adcli.image_scores import OWN
 from adcli.model import Calibration, Model
 from adcli.parallel import cores, stream
 from adcli.parts import Grouping
-from adcli.report.junit import write_junit
 from adcli.report.results import JUNIT, PAGE, ResultsFolder, picture_stems
 from adcli.store import Stored, load
 from adcli.tasks.engines import Machine
 from adcli.tasks.mapping import Mapper
-from adcli.tasks.page import write_run_page
 from adcli.tasks.records import Job, Outputs, finish, still_same
 from adcli.tasks.rows import about_run, open_database
 from adcli.tasks.totals import Scored, add_part, check_fail_on, run_record, total
@@ -111,10 +109,14 @@ def score(
         if database is not None:
             database.finish()
         if outputs.junit:
+            from adcli.report.junit import write_junit
+
             write_junit(out / JUNIT, folder.lines, model_path.stem or "adcli", _properties(stored, calibration))
         sqlite = None if outputs.sqlite is None else str(outputs.sqlite)
         run = run_record(stored, calibration, outputs.in_folder(), sqlite, mapper, scored, started)
         if outputs.html:
+            from adcli.tasks.page import write_run_page
+
             write_run_page(folder, known, stored.model, mapper, run, progress)
         folder.finish(run)
     return scored

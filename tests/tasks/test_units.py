@@ -378,7 +378,7 @@ def test_a_picture_that_cannot_be_drawn_or_written_costs_no_calibration(
     told = adcli("calibrate", views, "-m", own, "--pictures", "--min-area", "31px")
     assert told.code == 0 and "own.suspects.jpg" in told.err
     assert str(load(own).model.sizes[0]) == "31px"
-    monkeypatch.setattr("adcli.tasks.pictures.calibration_picture", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("adcli.report.pictures.calibration_picture", lambda *_, **__: 1 / 0)
     told = adcli("calibrate", views, "-m", own, "--pictures", "--min-area", "32px")
     assert told.code == 0 and "calibration.png could not be drawn" in told.err
     assert str(load(own).model.sizes[0]) == "32px"
