@@ -19,7 +19,7 @@ import numpy as np
 from adcli.decoding import decode
 from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage, find_images
-from adcli.formats import MAGIC_BYTES, Header, NotWhole, check_kind, read_header
+from adcli.formats import MAGIC_BYTES, Header, NotWhole, check_kind, inflated, read_header
 
 __all__ = ["MAX_PIXELS", "FoundImage", "Image", "digest_image", "find_images", "prepare", "read_image"]
 
@@ -109,7 +109,11 @@ def _decode(data: bytes, header: Header) -> np.ndarray:
         data = bytearray(data)
         for offset, patch in header.patches:
             data[offset : offset + len(patch)] = patch
-    pixels, said = decode(data if header.bare is None else header.bare)
+    source = data if header.bare is None else header.bare
+    quick = inflated(source)
+    pixels, said = (None, "") if quick is None else decode(quick)
+    if pixels is None or said:
+        pixels, said = decode(source)
     if pixels is None:
         raise NotWhole(f"could not be decoded{said and f' ({said})'}; copy it again, or save it as PNG")
     if said:  # pixels came all the same, but not those of the part

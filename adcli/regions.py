@@ -29,7 +29,9 @@ region.
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -38,15 +40,17 @@ from adcli.sizes import PixelSize
 from adcli.types import Region
 
 _WIDEN = 4  # factor from one trial level's pixel count to the next; 2 to 4 differ little on smooth maps
+_BLOCK = 4  # pixels a side of what is looked at as one, to begin with
+_FEW = 1 << 14  # pixels of a map that is searched without that
+_CROWD = 32  # times the area: with more pixels above the first level than that, the search from the top is shorter
 
 
 def area_score(score_map: np.ndarray, size: int | PixelSize) -> float:
     """S_A of one map, (H, W) float32: the float64 of one of its values; minus infinity if no component is large enough.
 
     `size` is what a component must have, all of it; a number is an area. Components only grow as the level falls, so
-    the level is found by search: widen from as many of the highest pixels as the size takes until a component is large
-    enough, then bisect over the values between the last two levels, looking only at the components that are still in
-    play.
+    the level is found by search: from a level at which a component certainly is large enough, or else from the top,
+    then by bisection over the values above it, looking only at the components that are still in play.
     """
     size = _check(score_map, size)
     if size == (1, 0, 0):
@@ -54,17 +58,18 @@ def area_score(score_map: np.ndarray, size: int | PixelSize) -> float:
     if not _fits(size, score_map.shape):
         return -math.inf
     size = _with_implied_area(size)
-    inside = np.count_nonzero(score_map > -np.inf)
-    if inside < size.area:
-        return -math.inf
-    pixels, level = size.area, _nth_largest(score_map, size.area)
-    window, too_high = _large_components(score_map, level, size), level  # no higher level has so many pixels
-    while window is None:
-        if pixels == inside:
+    window, level = _begin_below(score_map, size)
+    if window is None:
+        window, level, too_high = _begin_above(score_map, size)
+        if window is None:
             return -math.inf
-        pixels = min(_WIDEN * pixels, inside)
-        too_high, level = level, _nth_largest(score_map, pixels)
-        window = _large_components(score_map, level, size)
+    else:
+        inside = window.ravel().compress((window >= level).ravel())
+        too_high = _nth_largest(inside, size.area)  # no higher level has so many pixels
+        if too_high > level:
+            smaller = _large_components(window, too_high, size)
+            if smaller is not None:
+                return float(too_high) + 0.0
     between = _between(window, level, too_high)
     while between.size:
         trial = _nth_largest(between, (between.size + 1) // 2)
@@ -75,6 +80,41 @@ def area_score(score_map: np.ndarray, size: int | PixelSize) -> float:
             level, window = trial, smaller
             between = _between(window, level, too_high)
     return float(level) + 0.0
+
+
+def _begin_below(score_map: np.ndarray, size: PixelSize) -> tuple[np.ndarray | None, np.float32]:
+    """The large components at a level that is none too high, and the level; None where that is no short cut.
+
+    The level is the score of the lowest pixels of all blocks: n blocks that touch are n _BLOCK^2 pixels that do, at
+    least _BLOCK times as long and as wide. A map is smooth from block to block, so not much lies above that level.
+    """
+    height, width = (side - side % _BLOCK for side in score_map.shape)
+    if score_map.size <= _FEW or not min(height, width):
+        return None, np.float32(-np.inf)
+    rows = [score_map[start:height:_BLOCK] for start in range(_BLOCK)]
+    lowest = functools.reduce(np.minimum, rows)
+    lowest = functools.reduce(np.minimum, [lowest[:, start:width:_BLOCK] for start in range(_BLOCK)])
+    level = np.float32(
+        area_score(lowest, PixelSize(-(-size.area // _BLOCK**2), size.length / _BLOCK, size.width / _BLOCK))
+    )
+    if level == -np.inf:
+        return None, level
+    return _large_components(score_map, level, size, _CROWD * size.area), level
+
+
+def _begin_above(score_map: np.ndarray, size: PixelSize) -> tuple[np.ndarray | None, np.float32, np.float32]:
+    """The large components at the first level that has some, the level, and one that is too high; None where no level
+    has any. The levels are those of as many of the highest pixels as the size takes, and then of ever more."""
+    inside = np.count_nonzero(score_map > -np.inf)
+    if inside < size.area:
+        return None, np.float32(-np.inf), np.float32(-np.inf)
+    pixels, level = size.area, _nth_largest(score_map, size.area)
+    window, too_high = _large_components(score_map, level, size), level  # no higher level has so many pixels
+    while window is None and pixels < inside:
+        pixels = min(_WIDEN * pixels, inside)
+        too_high, level = level, _nth_largest(score_map, pixels)
+        window = _large_components(score_map, level, size)
+    return window, level, too_high
 
 
 def _check(score_map: np.ndarray, size: int | PixelSize) -> PixelSize:
@@ -110,45 +150,86 @@ def _nth_largest(values: np.ndarray, n: int) -> np.float32:
     return np.partition(values, values.size - n, axis=None)[values.size - n]
 
 
-def _large_components(window: np.ndarray, level: np.float32, size: PixelSize) -> np.ndarray | None:
-    """The components of {window >= level} that are large enough, cropped, all else -inf; or None."""
+def _large_components(
+    window: np.ndarray, level: np.float32, size: PixelSize, most: int | None = None
+) -> np.ndarray | None:
+    """The components of {window >= level} that are large enough, cropped, all else -inf; or None: there is none, or
+    there are more than `most` pixels to look at."""
     above = window >= level
-    labels = cv2.connectedComponents(above.view(np.uint8), connectivity=8)[1]
-    # Areas by counting the pixels above: cv2's own statistics walk the whole picture, at seven times the labelling.
+    if most is not None and np.count_nonzero(above) > most:
+        return None
+    box = _box(above)
+    above, window = above[box], window[box]
+    if above.size < size.area:
+        return None
+    labels = _label(above)
     places = np.flatnonzero(above)
     component = labels.ravel().take(places)
+    # Areas by counting the pixels above: cv2's own statistics walk the whole picture, at seven times the labelling.
     large = np.bincount(component) >= size.area
     if (size.length or size.width) and large.any():
-        large = _long_and_wide(_measure_hulls(above, labels, large), large, size)
+        large = _long_and_wide(_measure_hulls(_find_runs(above, labels), large), large, size)
     if not large.any():
         return None
-    places = places.compress(large.take(component))
-    width = window.shape[1]
-    top, bottom = places[0] // width, places[-1] // width + 1
-    kept = np.full((bottom - top, width), -np.inf, np.float32)
-    kept.ravel()[places - top * width] = window.ravel().take(places)
-    columns = np.flatnonzero(kept.max(axis=0) > -np.inf)
-    return np.ascontiguousarray(kept[:, columns[0] : columns[-1] + 1])
+    y, x = np.divmod(places.compress(large.take(component)), above.shape[1])
+    top, left = y[0], x.min()
+    kept = np.full((y[-1] + 1 - top, x.max() + 1 - left), -np.inf, np.float32)
+    kept[y - top, x - left] = window[y, x]
+    return kept
+
+
+def _box(above: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns that hold all pixels above; empty where there are none."""
+    rows = np.flatnonzero(above.any(axis=1))
+    if not rows.size:
+        return slice(0), slice(0)
+    rows = slice(rows[0], rows[-1] + 1)
+    columns = np.flatnonzero(above[rows].any(axis=0))
+    return rows, slice(columns[0], columns[-1] + 1)
+
+
+def _label(above: np.ndarray) -> np.ndarray:
+    """The number of each pixel's component, (H, W) int32; 0 is below."""
+    return cv2.connectedComponents(above.view(np.uint8), connectivity=8)[1]
+
+
+class _Runs(NamedTuple):
+    """The horizontal runs of a picture's pixels, in reading order; each array is (n,)."""
+
+    row: np.ndarray
+    first: np.ndarray  # columns
+    last: np.ndarray
+    component: np.ndarray
+
+    def of(self, wanted: np.ndarray) -> _Runs:
+        """Those of the components that are `wanted`, an array of bool by label."""
+        kept = wanted.take(self.component)
+        return _Runs(*(column.compress(kept) for column in self))
+
+
+def _find_runs(above: np.ndarray, labels: np.ndarray) -> _Runs:
+    begins, ends, ones = above.copy(), above.copy(), above.view(np.uint8)  # numpy compares bytes faster than bools
+    np.greater(ones[:, 1:], ones[:, :-1], out=begins[:, 1:])
+    np.greater(ones[:, :-1], ones[:, 1:], out=ends[:, :-1])
+    places = np.flatnonzero(begins)
+    row, first = np.divmod(places, above.shape[1])
+    return _Runs(row, first, np.flatnonzero(ends) - row * above.shape[1], labels.ravel().take(places))
 
 
 def _between(window: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
     return window.ravel().compress(((window > low) & (window < high)).ravel())
 
 
-def _measure_hulls(above: np.ndarray, labels: np.ndarray, wanted: np.ndarray) -> dict[int, tuple[float, float]]:
+def _measure_hulls(runs: _Runs, wanted: np.ndarray) -> dict[int, tuple[float, float]]:
     """Length and width of every component that is `wanted`, an array of bool by label."""
     # The ends of a component's horizontal runs have its convex hull, and are far fewer than its pixels.
-    ends = above.copy()
-    ends[:, 1:-1] &= ~(above[:, :-2] & above[:, 2:])
-    places = np.flatnonzero(ends)
-    component = labels.ravel().take(places)
-    kept = wanted.take(component)
-    places, component = places.compress(kept), component.compress(kept)
-    order = np.argsort(component, kind="stable")
-    points = np.stack(np.divmod(places.take(order), above.shape[1]), axis=1).astype(np.int32)
-    starts = np.flatnonzero(np.diff(component.take(order), prepend=-1))
-    names = component.take(order.take(starts)).tolist()
-    return {name: _feret(own) for name, own in zip(names, np.split(points, starts)[1:], strict=True)}
+    runs = runs.of(wanted)
+    order = np.argsort(runs.component, kind="stable")
+    row, component = runs.row.take(order), runs.component.take(order)
+    points = np.stack([row, runs.first.take(order), row, runs.last.take(order)], axis=1).astype(np.int32)
+    starts = np.flatnonzero(np.diff(component, prepend=-1))
+    own = np.split(points, starts)[1:]
+    return {name: _feret(one.reshape(-1, 2)) for name, one in zip(component.take(starts).tolist(), own, strict=True)}
 
 
 def _feret(points: np.ndarray) -> tuple[float, float]:
@@ -186,23 +267,28 @@ def find_regions(
     size = _check(score_map, size)
     above = score_map > largest_float32_up_to(threshold)
     mask = np.zeros(score_map.shape, bool)
-    places = np.flatnonzero(above)
-    if places.size < size.area:
+    box = _box(above)
+    above = np.ascontiguousarray(above[box])
+    if above.size < size.area:
         return mask, []
-    width = score_map.shape[1]
-    top, bottom = places[0] // width, places[-1] // width + 1
-    labels = cv2.connectedComponents(above[top:bottom].view(np.uint8), connectivity=8)[1]
-    component = labels.ravel().take(places - top * width)
-    large = np.bincount(component) >= size.area
-    hulls = _measure_hulls(above[top:bottom], labels, large)
+    labels = _label(above)
+    runs = _find_runs(above, labels)
+    large = np.bincount(runs.component, runs.last - runs.first + 1) >= size.area
+    hulls = _measure_hulls(runs, large)
     if size.length or size.width:
         large = _long_and_wide(hulls, large, size)
-    counts = large.take(component)
-    places, component = places.compress(counts), component.compress(counts)
-    if not places.size:
-        return mask, []
-    mask.ravel()[places] = True
-    return mask, _measure(score_map, places, component, hulls, pixel_pitch)
+    dropped = runs.of(~large)
+    above.ravel()[_places(dropped, above.shape[1])] = False
+    mask[box] = above
+    top, left = int(box[0].start), int(box[1].start)
+    return mask, _measure(score_map[box], labels, runs.of(large), hulls, (top, left), pixel_pitch)
+
+
+def _places(runs: _Runs, width: int) -> np.ndarray:
+    """Where the pixels of runs lie, flat and ascending, in a picture so wide."""
+    lengths = runs.last - runs.first + 1
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(runs.row * width + runs.first - before, lengths) + np.arange(lengths.sum())
 
 
 def largest_float32_up_to(threshold: float) -> np.float32:
@@ -217,36 +303,49 @@ def largest_float32_up_to(threshold: float) -> np.float32:
 
 def _measure(
     score_map: np.ndarray,
-    places: np.ndarray,
-    component: np.ndarray,
+    labels: np.ndarray,
+    runs: _Runs,
     hulls: dict[int, tuple[float, float]],
+    corner: tuple[int, int],
     pixel_pitch: float | None,
 ) -> list[Region]:
-    """Regions of the pixels at `places` (flat, ascending), each pixel named by its component, as are the hulls."""
-    order = np.argsort(component, kind="stable")  # stable: within a component the pixels stay in reading order
-    places = places.take(order)
-    starts = np.flatnonzero(np.diff(component.take(order), prepend=-1))
-    areas = np.diff(starts, append=places.size)
-    y, x = np.divmod(places, score_map.shape[1])
-    scores = score_map.ravel().take(places)
-    left, right = np.minimum.reduceat(x, starts), np.maximum.reduceat(x, starts)
-    top, bottom = y.take(starts), np.maximum.reduceat(y, starts)
-    centre_x, centre_y = np.add.reduceat(x, starts) / areas, np.add.reduceat(y, starts) / areas
-    highest = np.maximum.reduceat(scores, starts)
-    mean = np.add.reduceat(scores.astype(np.float64), starts) / areas
-    feret = [hulls[name] for name in component.take(order.take(starts)).tolist()]  # (length, width)
-    return [
-        Region(
-            area_px=int(areas[i]),
-            area_mm2=None if pixel_pitch is None else int(areas[i]) * pixel_pitch**2,
-            length_px=feret[i][0],
-            length_mm=None if pixel_pitch is None else feret[i][0] * pixel_pitch,
-            width_px=feret[i][1],
-            width_mm=None if pixel_pitch is None else feret[i][1] * pixel_pitch,
-            bbox=(int(left[i]), int(top[i]), int(right[i] - left[i] + 1), int(bottom[i] - top[i] + 1)),
-            centroid=(float(centre_x[i]), float(centre_y[i])),
-            max=float(highest[i]),
-            mean=float(mean[i]),
+    """Regions of these runs of a part of a map that begins at `corner` (y, x), each named by its component."""
+    order = np.argsort(runs.component, kind="stable")  # stable: within a component the runs stay in reading order
+    row, first, last, component = (column.take(order) for column in runs)
+    starts = np.flatnonzero(np.diff(component, prepend=-1))
+    if not starts.size:
+        return []
+    lengths = last - first + 1
+    areas = np.add.reduceat(lengths, starts)
+    left, right = np.minimum.reduceat(first, starts), np.maximum.reduceat(last, starts)
+    top, bottom = row.take(starts), np.maximum.reduceat(row, starts)
+    # Twice the sum over a run of its columns is its length times the sum of its ends: whole numbers up to the quotient.
+    centre_x = np.add.reduceat(lengths * (first + last + 2 * corner[1]), starts) // 2 / areas
+    centre_y = np.add.reduceat(lengths * (row + corner[0]), starts) / areas
+    regions = []
+    for i in np.lexsort((top * score_map.shape[1] + first.take(starts), -areas)):
+        name = int(component[starts[i]])
+        part = slice(top[i], bottom[i] + 1), slice(left[i], right[i] + 1)
+        scores = score_map[part][labels[part] == name]
+        length, width = hulls[name]
+        area = int(areas[i])
+        regions.append(
+            Region(
+                area_px=area,
+                area_mm2=None if pixel_pitch is None else area * pixel_pitch**2,
+                length_px=length,
+                length_mm=None if pixel_pitch is None else length * pixel_pitch,
+                width_px=width,
+                width_mm=None if pixel_pitch is None else width * pixel_pitch,
+                bbox=(
+                    int(left[i]) + corner[1],
+                    int(top[i]) + corner[0],
+                    int(right[i] - left[i] + 1),
+                    int(bottom[i] - top[i] + 1),
+                ),
+                centroid=(float(centre_x[i]), float(centre_y[i])),
+                max=float(scores.max()),
+                mean=float(np.add.reduceat(scores.astype(np.float64), [0])[0] / area),
+            )
         )
-        for i in np.lexsort((places.take(starts), -areas))
-    ]
+    return regions

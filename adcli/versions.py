@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from adcli import __version__
 
-_LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "h5py", "scipy")
+_LIBRARIES = ("torch", "torchvision", "openvino", "numpy", "opencv-python-headless", "h5py", "scipy", "isal")
 
 
 def library_versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from scipy import ndimage
 
 from adcli.errors import UsageError
+from adcli.report import overlays
 from adcli.report.overlays import draw_overlay, encode_jpeg
 
 LOW, THRESHOLD = 10.0, 20.0
@@ -259,3 +260,33 @@ def test_a_jpeg_comes_back_nearly_as_it_was_and_the_same_every_time():
 def test_a_picture_too_large_for_a_jpeg_is_refused_in_words():
     with pytest.raises(UsageError, match="--overlays none"):
         encode_jpeg(np.zeros((65501, 1, 3), np.uint8))
+
+
+def plainly(pixels: np.ndarray, score_map: np.ndarray) -> np.ndarray:
+    """An image under its map, the whole of it at once, and every pixel of it."""
+    picture = overlays._paint(overlays._muted(pixels), overlays._levels(score_map, LOW, THRESHOLD))
+    dimmed = cv2.convertScaleAbs(picture, alpha=overlays._DIMMED)
+    return np.where((score_map == -np.inf)[..., None], dimmed, picture)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["all bare", "about the last bare score", "one hot pixel", "anything"])
+@pytest.mark.parametrize("roi", [False, True])
+def test_drawn_band_by_band_where_something_shows_it_is_the_same_picture(channels, kind, roi):
+    rng = np.random.default_rng(channels)
+    shape = 500, 377
+    score_map = {
+        "all bare": rng.uniform(0, 12.9, shape),
+        "about the last bare score": rng.uniform(12.9, 13.2, shape),
+        "one hot pixel": np.full(shape, LOW),
+        "anything": rng.normal(15, 9, shape),
+    }[kind].astype(np.float32)
+    if kind == "one hot pixel":
+        score_map[317, 200] = 1e9
+    if roi:
+        score_map[90:200, 50:] = -np.inf
+    pixels = rng.integers(0, 256, (*shape, 3) if channels == 3 else shape, dtype=np.uint8)
+    expected = plainly(pixels, score_map)
+    if kind != "all bare":
+        assert (expected != plainly(pixels, np.minimum(score_map, LOW))).any()
+    np.testing.assert_array_equal(inside(draw(pixels, score_map), shape[0]), expected)

@@ -51,11 +51,13 @@ def score(
     adcli score ./incoming --out ./results --junit --sqlite line-3.db
     adcli score ./incoming --out ./results --html
     """
+    from adcli.parallel import keep_freed_memory
     from adcli.report.tables import score_json, score_table
     from adcli.tasks.engines import Machine
     from adcli.tasks.score import Outputs
     from adcli.tasks.score import score as task
 
+    keep_freed_memory()
     terminal = Terminal(quiet)
     found = find_inputs(images, terminal, exclude=out)
     kept = "what was scored is kept: go on with the same command and --resume"

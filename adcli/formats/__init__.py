@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable
 
 from adcli.formats.bmp import read_bmp
+from adcli.formats.inflating import inflated
 from adcli.formats.jpeg import read_jpeg
 from adcli.formats.png import read_png
 from adcli.formats.pnm import read_pnm
@@ -22,7 +23,7 @@ from adcli.formats.tiff import read_tiff
 from adcli.formats.webp import read_webp
 from adcli.formats.whole import Header, NotWhole
 
-__all__ = ["MAGIC_BYTES", "Header", "NotWhole", "check_kind", "read_header"]
+__all__ = ["MAGIC_BYTES", "Header", "NotWhole", "check_kind", "inflated", "read_header"]
 
 MAGIC_BYTES = 16  # enough of a file's beginning to know its format
 

@@ -7,6 +7,7 @@ import zlib
 
 from adcli.formats.whole import Header, NotWhole, check_size, need
 
+BEGIN = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: gray, RGB, palette, gray and alpha, RGB and alpha
 _PALETTE = 3
 _MOST_INFLATED = 1032  # times: deflate's shortest code is 2 bits, for at most 258 bytes (RFC 1951, 3.2.5)
@@ -34,9 +35,14 @@ def read_png(data: bytes, max_pixels: int) -> Header:
             kept.append(view[at : end + 4])
         chunks += 1
         at = end + 4
-    rows = height * (1 + (width * depth * _CHANNELS[colour] + 7) // 8)
+    rows = height * row_bytes(width, depth, colour)
     need(compressed * _MOST_INFLATED >= rows, f"{compressed} bytes cannot hold its {width} x {height} pixels")
     return Header(width, height, 16 if depth == 16 else 8, bare=None if len(kept) == chunks + 1 else b"".join(kept))
+
+
+def row_bytes(width: int, depth: int, colour: int) -> int:
+    """Of one row as it is compressed: the number of its filter, then its pixels (sections 7.2 and 9)."""
+    return 1 + (width * depth * _CHANNELS[colour] + 7) // 8
 
 
 def _is_critical(kind: bytes) -> bool:

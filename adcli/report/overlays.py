@@ -25,6 +25,7 @@ _ABOVE = ((1.0, 255, 80, 0, 0.62), (1.5, 255, 150, 0, 0.66), (2.0, 255, 235, 40,
 _MAP_BELOW = ((0.0, 14, 16, 28), (0.3, 20, 34, 92), (0.65, 20, 90, 230), (1.0, 60, 175, 255))
 _COLOUR_KEPT = 0.4  # of the image's own colour
 _DIMMED = 0.35  # what is left of the brightness outside the region of interest
+_BAND = 64  # rows that are drawn at a time, so that what is made of them stays in a core's own cache
 _NARROWEST = 360  # pixels across which the legend can be read
 LONGEST_JPEG = 65500  # pixels a side, libjpeg's limit
 
@@ -57,19 +58,23 @@ def draw_overlay(
         raise ValueError(f"pixels {pixels.shape}, map {score_map.shape} and mask {regions_mask.shape} differ in size")
     if not (math.isfinite(low) and math.isfinite(threshold)):
         raise ValueError(f"a colour scale needs two finite scores, not {low} and {threshold}")
-    picture = _paint(_muted(_eight_bits(pixels, white_level)), _levels(score_map, low, threshold))
-    outside = score_map == -np.inf
-    if outside.any():
-        cv2.copyTo(cv2.convertScaleAbs(picture, alpha=_DIMMED), outside.view(np.uint8), picture)
-    enlarged = math.ceil(_NARROWEST / max(score_map.shape))
-    if enlarged > 1:
-        picture, regions_mask = (array.repeat(enlarged, 0).repeat(enlarged, 1) for array in (picture, regions_mask))
-    outline(picture, regions_mask)
-    margin = max(0, _NARROWEST - picture.shape[1])
-    size = min(max(0.42, (picture.shape[1] + margin) / 1900), 3)
-    head, foot = round(44 * size) + 4, round(78 * size)
-    sides = (margin // 2, margin - margin // 2)
-    picture = cv2.copyMakeBorder(picture, head, foot, *sides, cv2.BORDER_CONSTANT, value=PAPER)
+    height, width = score_map.shape
+    times = max(1, math.ceil(_NARROWEST / max(height, width)))
+    margin = max(0, _NARROWEST - times * width)
+    size = min(max(0.42, (times * width + margin) / 1900), 3)
+    head, foot, left = round(44 * size) + 4, round(78 * size), margin // 2
+    picture = np.empty((head + times * height + foot, margin + times * width, 3), np.uint8)
+    for paper in (picture[:head], picture[-foot:], picture[:, :left], picture[:, left + times * width :]):
+        paper[:] = PAPER
+    shown = picture[head : head + times * height, left : left + times * width]
+    pixels = _eight_bits(pixels, white_level)
+    drawn = shown if times == 1 else np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _BAND):
+        rows = slice(top, top + _BAND)
+        _draw_band(drawn[rows], pixels[rows], score_map[rows], low, threshold)
+    if times > 1:
+        shown[:] = drawn.repeat(times, 0).repeat(times, 1)
+    outline(shown, regions_mask if times == 1 else regions_mask.repeat(times, 0).repeat(times, 1))
     _write_title(picture[:head], title, size)
     draw_legend(picture[-foot:], low, threshold, (low_name, threshold_name), size)
     return picture
@@ -138,7 +143,8 @@ def _levels(score_map: np.ndarray, low: float, threshold: float) -> np.ndarray:
 
 @functools.cache
 def _colours() -> tuple[np.ndarray, np.ndarray]:
-    """Per colour number what is added to the picture (BGR, opacity applied), and how much of it is left, of 255."""
+    """Per colour number what is added to the picture (BGR, opacity applied), (256, 1, 3) uint8, and how much of it is
+    left, of 255, (256,) uint8."""
     scale = (np.arange(2 * _STEPS) + 0.5) / _STEPS
     halves = [
         [np.interp(part, *np.array(anchors).T[[0, channel]]) for channel in (3, 2, 1, 4)]
@@ -146,8 +152,14 @@ def _colours() -> tuple[np.ndarray, np.ndarray]:
     ]
     table = np.hstack(halves).T[:, None]  # (256, 1, 4): blue, green, red, opacity
     opacity = table[..., 3:]
-    left = (255 * (1 - opacity)).repeat(3, axis=2)
-    return (table[..., :3] * opacity).round().astype(np.uint8), left.round().astype(np.uint8)
+    return (table[..., :3] * opacity).round().astype(np.uint8), (255 * (1 - opacity)).ravel().round().astype(np.uint8)
+
+
+@functools.cache
+def _last_bare() -> int:
+    """The highest colour number up to which all leave the picture as it is."""
+    added, left = _colours()
+    return int(np.flatnonzero((added > 0).any(axis=(1, 2)) | (left < 255))[0]) - 1
 
 
 @functools.cache
@@ -159,10 +171,26 @@ def _map_colours() -> np.ndarray:
     return np.hstack(rows).T[:, None].round().astype(np.uint8)
 
 
+def _draw_band(picture: np.ndarray, pixels: np.ndarray, score_map: np.ndarray, low: float, threshold: float) -> None:
+    """Some rows of an image under its map, dimmed outside the region of interest, drawn on rows of a picture."""
+    # A level short of the last bare one: whether one pixel is rounded up may depend on its place in the array.
+    if _levels(score_map.max().reshape(1, 1), low, threshold) < _last_bare():
+        _muted(pixels, picture)
+    elif pixels.ndim == 3:
+        _paint(_muted(pixels, picture), _levels(score_map, low, threshold))
+    else:  # what is left of gray is gray: one channel of work in place of three
+        levels, (added, left) = _levels(score_map, low, threshold), _colours()
+        _muted(cv2.multiply(pixels, cv2.LUT(levels, left), scale=1 / 255), picture)
+        cv2.add(picture, cv2.applyColorMap(levels, added), picture)
+    if score_map.min() == -np.inf:
+        outside = score_map == -np.inf
+        cv2.copyTo(cv2.convertScaleAbs(picture, alpha=_DIMMED), outside.view(np.uint8), picture)
+
+
 def _paint(picture: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """The picture under the colours, written over it."""
     added, left = _colours()
-    cv2.multiply(picture, cv2.applyColorMap(levels, left), picture, scale=1 / 255)
+    cv2.multiply(picture, cv2.cvtColor(cv2.LUT(levels, left), cv2.COLOR_GRAY2BGR), picture, scale=1 / 255)
     return cv2.add(picture, cv2.applyColorMap(levels, added), picture)
 
 
@@ -176,18 +204,19 @@ def _eight_bits(pixels: np.ndarray, white_level: float | None) -> np.ndarray:
     return cv2.convertScaleAbs(pixels, alpha=255 / white_level)
 
 
-def _muted(pixels: np.ndarray) -> np.ndarray:
+def _muted(pixels: np.ndarray, picture: np.ndarray | None = None) -> np.ndarray:
+    """The image with less of its colour, (H, W, 3) uint8 BGR; drawn on `picture` where one is given."""
     if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR, picture)
     gray = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2BGR)
-    return cv2.addWeighted(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _COLOUR_KEPT, gray, 1 - _COLOUR_KEPT, 0)
+    return cv2.addWeighted(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _COLOUR_KEPT, gray, 1 - _COLOUR_KEPT, 0, picture)
 
 
 def outline(
     picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int] = (255, 255, 255), thickness: int = 1
 ) -> None:
     """Light on black: one of the two stands out on any ground. `thickness` is that in a picture of 1000 pixels."""
-    contours = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
+    contours = cv2.findContours(np.ascontiguousarray(mask).view(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)[0]
     thin = thickness * max(1, round(max(mask.shape) / 1000))
     cv2.drawContours(picture, contours, -1, (0, 0, 0), 2 * thin + 1)
     cv2.drawContours(picture, contours, -1, colour, thin)

@@ -15,6 +15,7 @@ from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage
 from adcli.images import digest_image, read_image
 from adcli.model import Calibration, Model
+from adcli.report.masks import encode_mask
 from adcli.report.overlays import LONGEST_JPEG, encode_jpeg
 from adcli.report.results import picture_names
 from adcli.tasks.mapping import Mapped
@@ -106,7 +107,7 @@ def _pictures(
     mask_name, overlay_name, map_name = picture_names(job.stem)
     telling = judgement.verdict in (Verdict.NG, Verdict.CHECK)
     if outputs.masks == "all" or (outputs.masks == "ng" and telling):
-        yield mask_name, encode_picture(".png", judgement.mask.view(np.uint8) * np.uint8(255))
+        yield mask_name, encode_mask(judgement.mask)
     if outputs.overlays == "all" or (outputs.overlays == "ng" and telling):
         yield overlay_name, encode_jpeg(_within_jpeg(overlay(model, calibration, mapped, judgement)))
     if outputs.maps:

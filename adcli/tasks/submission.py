@@ -14,6 +14,7 @@ from adcli.errors import ModelFileError, UnreadableImage, UsageError, few
 from adcli.files import Staging
 from adcli.finding import walk_images
 from adcli.model import Calibration, Model
+from adcli.report.masks import encode_mask
 from adcli.report.results import held
 from adcli.report.submissions import (
     EXPECTED,
@@ -29,7 +30,6 @@ from adcli.report.submissions import (
 from adcli.store import load
 from adcli.tasks.engines import Machine
 from adcli.tasks.mapping import Mapped, Mapper
-from adcli.tasks.records import encode_picture
 from adcli.types import Progress, Verdict, no_progress
 from adcli.verdicts import judge, map_thresholds
 
@@ -224,7 +224,7 @@ def _write(
         judgement = judge(model, calibration, mapped.score_map, mapped.look, mapped.method_score)
         mask = judgement.mask if judgement.verdict is Verdict.NG else np.zeros_like(judgement.mask)
         tiff, too_large = encode_map(mapped.score_map, scale)
-        png = encode_picture(".png", mask.view(np.uint8) * np.uint8(255))
+        png = encode_mask(mask)
         return image, _Made(judgement.verdict, too_large, (tiff, png))
 
     staging = Staging()
