@@ -18,7 +18,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "benchmarks/README.md", "docs/guard.md", "docs/methods.md", "docs/thresholds.md")
+PAGES = (
+    "README.md",
+    "benchmarks/README.md",
+    "docs/guard.md",
+    "docs/memory.md",
+    "docs/methods.md",
+    "docs/thresholds.md",
+)
 
 
 def accuracy() -> str:
@@ -185,6 +192,32 @@ def memory() -> str:
         for what, took in kept[method].items():
             lines.append(_row([f"{method}, {what}", f"{took['wall_s']:.1f}", f"{took['peak_mb']:.0f}"]))
     return "\n".join(lines)
+
+
+def forecasts() -> str:
+    """What doctor predicts, beside what happened."""
+    lines = [
+        "| images, method | fit CPU s | fit MB | score CPU s | score MB | model MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    kept = json.loads((RESULTS / "forecasts.json").read_text())
+    for name, found in kept["runs"].items():
+        told, fit, score = found["predicted"], found["fit"], found["score"]
+        began, each = told["score_start_cpu_seconds"], told["score_cpu_seconds_per_image"]
+        cells = [
+            name,
+            f"{told['fit_cpu_seconds']:.1f} / {fit['cpu_s']:.1f}",
+            f"{told['fit_memory_bytes'] / 2**20:.0f} / {fit['peak_mb']:.0f}",
+            f"{began + 24 * each:.1f} / {score['cpu_s']:.1f}",
+            f"{told['score_memory_bytes'] / 2**20:.0f} / {score['peak_mb']:.0f}",
+            f"{told['model_bytes'] / 1e6:.2f} / {found['model_bytes'] / 1e6:.2f}",
+        ]
+        lines.append(_row(cells))
+    took = statistics.median(found["doctor"]["wall_s"] for found in kept["runs"].values())
+    told = (
+        f"Predicted / measured, wall seconds and peak MB of whole commands; `adcli doctor` took {took:.1f} s (median)."
+    )
+    return "\n".join([*lines, "", told])
 
 
 def large() -> str:
@@ -380,6 +413,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "trim": trimmed,
     "peer": peer,
     "memory": memory,
+    "forecasts": forecasts,
     "large": large,
     "false_rejects": false_rejects,
     "guard_rates": guard_rates,

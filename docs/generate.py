@@ -24,10 +24,13 @@ import numpy as np
 import typer
 
 from adcli import thresholds
+from adcli.backbones import PIXELS, find_backbone
 from adcli.cli.app import app
-from adcli.detectors import DETECTORS
+from adcli.detectors import DETECTORS, default_layers, made_of
 from adcli.tasks.candidates import AUTO, CANDIDATES
 from adcli.tasks.choosing import AutoParams
+from adcli.tasks.costs import FORMULAS, Given, cost_of, fused
+from adcli.tasks.networks import shapes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SHELLS = {"bash": "adcli.bash", "zsh": "_adcli", "fish": "adcli.fish"}
@@ -60,6 +63,7 @@ def _block(name: str) -> str:
         "spade-cost": spade_cost,
         "corpus": corpus_tables,
         "auto-candidates": candidates_section,
+        "memory-cost": memory_cost,
     }
     return tables[name]()
 
@@ -305,6 +309,33 @@ def spade_cost() -> str:
     head = ["backbone", "image size", "grid", "P", "R", "in the file", "one image in memory"]
     told = f"Learnt from {images} images, each compared with {neighbours}:\n\n"
     return told + _table([*head, "10^9 multiply-adds an image"], rows)
+
+
+def memory_cost() -> str:
+    """What each method holds at the default size."""
+    rows, images, threads = [], 200, 2
+    backbone = find_backbone("resnet18")
+    for name, method in DETECTORS.items():
+        params = method.detector().Params()
+        members = [name] if name in FORMULAS else [one.name for one, _ in made_of(method, params)]
+        costs = []
+        for member, (_, own) in zip(members, made_of(method, params), strict=True):
+            found = DETECTORS[member]
+            where = find_backbone(PIXELS) if found.backbone == PIXELS else backbone
+            shapes = shapes_of(where, default_layers(found, where), (256, 256))
+            costs.append(cost_of(member, own or params, Given(images, shapes, threads)))
+        cost = costs[0] if name in FORMULAS else fused(costs, threads)
+        rows.append([name, *map(_bytes, (cost.stored, cost.spooled, cost.learning, cost.finishing, cost.scoring))])
+    head = [
+        "method",
+        "in the model file",
+        "temporary files",
+        "memory while learning",
+        "after the last image",
+        "memory of score",
+    ]
+    told = f"ResNet-18 at 256x256, {images} images learnt from, {threads} threads, the method's own alone:\n\n"
+    return told + _table(head, rows)
 
 
 # Thresholds

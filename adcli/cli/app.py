@@ -35,7 +35,7 @@ _VERBS = {
     "run": _Entry("run:run", CandidVerb, "Run verbs on all parts of a project file."),
     "info": _Entry("info:info", Verb, "Tell what a model file knows."),
     "methods": _Entry("info:methods", None, "List the methods."),
-    "doctor": _Entry("info:doctor", CandidVerb, "Tell what this machine has and lacks."),
+    "doctor": _Entry("doctor:doctor", CandidVerb, "Tell what this machine has, and what a fit takes."),
     "weights": _Entry("weights:app", None, "Keep backbone weights on this machine."),
 }
 

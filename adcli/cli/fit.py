@@ -38,31 +38,16 @@ def fit(
     context: typer.Context,
     good: Annotated[list[str], typer.Argument(metavar="GOOD", help="Good images: files, folders, globs, or -.")],
     model: o.Model = Path("model.h5"),
-    method: Annotated[
-        str, o.option("--method", help="Method; adcli methods lists them. auto: chosen on good images alone.")
-    ] = "padim",
-    backbone: Annotated[
-        str,
-        o.option(
-            "--backbone",
-            help="torchvision CNN, random-NAME for an untrained one, or several joined by +; default: the method's, or "
-            "resnet18.",
-        ),
-    ] = "",
+    method: o.Method = "padim",
+    backbone: o.Backbone = "",
     weights: o.Weights = None,
-    layers: Annotated[
-        str, o.option("--layers", help="Layers of the backbone, separated by commas; default: the method's.")
-    ] = "",
+    layers: o.Layers = "",
     image_size: o.ImageSize = "",
     protocol: Annotated[
         str, o.option("--protocol", help="adcli: the whole image; paper: 224x224 in the middle of 256x256.")
     ] = "adcli",
-    param: Annotated[
-        list[str], o.option("--param", "-p", help="The method's own parameters, NAME=VALUE; repeat.")
-    ] = [],  # noqa: B006 (typer copies it)
-    holdout: Annotated[
-        float, o.option("--holdout", help="Share of good images held out to set the threshold on; 0: none.")
-    ] = 0.2,
+    param: o.Params = [],  # noqa: B006 (typer copies it)
+    holdout: o.Holdout = 0.2,
     leave_one_out: Annotated[
         bool,
         o.option(

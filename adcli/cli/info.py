@@ -1,11 +1,7 @@
-"""adcli info, adcli methods, adcli doctor: what a model, this adcli and this machine are."""
+"""adcli info, adcli methods: what a model and this adcli are."""
 
 from __future__ import annotations
 
-import os
-import platform
-import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +77,7 @@ def info(
         show_json(facts)
     else:
         show(
-            key_values(f"{path or model}", ((key.replace("_", " "), _text(key, value)) for key, value in facts.items()))
+            key_values(f"{path or model}", ((key.replace("_", " "), told(key, value)) for key, value in facts.items()))
         )
     return 0
 
@@ -103,66 +99,7 @@ def methods(json: o.Json = False, verbose: o.Verbose = False) -> int:
     return 0
 
 
-def doctor(context: typer.Context, json: o.Json = False, verbose: o.Verbose = False) -> int:
-    """Tell what this machine has, what is missing and the command that mends it, and which settings are in force.
-
-    \b
-    adcli doctor
-    adcli doctor --json
-    """
-    from adcli.backbones import weights
-    from adcli.cli.settings import faults, settings
-    from adcli.engines.torch import fast_bf16, gpu_names, resolve_device
-    from adcli.parallel import cores
-    from adcli.project.file import Project
-    from adcli.report.tables import key_values, rows_table
-    from adcli.versions import library_versions
-
-    kept = [entry.name for entry in weights.entries() if entry.path is not None]
-    missing = []
-    if "resnet18" not in kept:
-        missing.append(
-            "weights of the default backbone: adcli weights pull resnet18, or adcli weights add FILE resnet18"
-        )
-    project = context.obj
-    in_force = settings(project, context.find_root().command)
-    facts: dict[str, Any] = {
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "cores": cores(),
-        "memory_bytes": _memory_bytes(),
-        "disk_free_bytes": shutil.disk_usage(Path.cwd()).free,
-        "fast_bf16_cpu": fast_bf16(resolve_device("cpu")),
-        "gpus": gpu_names(),
-        "weights_folder": str(weights.cache_folder()),
-        "weights": kept,
-        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith("ADCLI_")},
-        "versions": library_versions(),
-        "missing": missing,
-        "project": str(project.path) if isinstance(project, Project) else None,
-        "faults": faults(project, context.find_root().command),
-    }
-    if json:
-        show_json(facts | {"settings": in_force})
-        return 0
-    show(key_values("This machine", ((key.replace("_", " "), _text(key, value)) for key, value in facts.items())))
-    if in_force:
-        columns = ["option", "value", "of", "from", "overruled by"]
-        rows = (
-            [one["option"], _text("", one["value"]), one["of"], one["from"], one["overruled_by"] or "-"]
-            for one in in_force
-        )
-        show(rows_table("Settings that are not the built-in ones", columns, rows))
-    return 0
-
-
-def _memory_bytes() -> int | None:
-    if sys.platform == "win32" or "SC_PHYS_PAGES" not in os.sysconf_names:
-        return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _text(key: str, value: Any) -> str:
+def told(key: str, value: Any) -> str:
     """A fact for people."""
     if key.endswith("_bytes") and value is not None:
         return f"{value / 1e9:.3g} GB" if value >= 1e9 else f"{value / 1e6:.3g} MB"

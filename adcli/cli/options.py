@@ -35,6 +35,18 @@ def share(text: str | float) -> float:
         raise typer.BadParameter(f"{words!r} is no share: write 0.05 or 5%") from error
 
 
+Method = Annotated[str, option("--method", help="Method; adcli methods lists them. auto: chosen on good images alone.")]
+Backbone = Annotated[
+    str,
+    option(
+        "--backbone",
+        help="torchvision CNN, random-NAME for an untrained one, or several joined by +; default: the method's, or "
+        "resnet18.",
+    ),
+]
+Layers = Annotated[str, option("--layers", help="Layers of the backbone, separated by commas; default: the method's.")]
+Params = Annotated[list[str], option("--param", "-p", help="The method's own parameters, NAME=VALUE; repeat.")]
+Holdout = Annotated[float, option("--holdout", help="Share of good images held out to set the threshold on; 0: none.")]
 Model = Annotated[Path, option("--model", "-m", help="Model file.")]
 ImageSize = Annotated[
     str, option("--image-size", help="Input of the network: 256 or HxW. Default: 256; 224 with --protocol paper.")

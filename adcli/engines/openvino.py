@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,12 @@ class OpenVINOScorer:
         """`image_size` are H, W of the pixels; `batch` is at most the graph's `together`."""
         self.batch = batch
         self._grid = graph.grid
-        with _faults("cannot compile this model"):
-            front = _compile(_front(network, weights, graph, image_size), precision, threads)
+        with _faults("cannot compile this model"), ThreadPoolExecutor(1) as beside:
+            front = _front(network, weights, graph, image_size)
             patches, dims = front.output(0).shape
+            waiting = beside.submit(_compile, front, precision, threads)
             back = _compile(_back(graph, (self.batch, patches, dims)), precision, threads)
+            front = waiting.result()
         self._compiled = front, back
         self._own = threading.local()  # each thread's requests, and where they put their queries
 
