@@ -88,7 +88,7 @@ def probe(images: Sequence[FoundImage], recipe: Recipe, backbone: Backbone, thre
     """
     began = _now()
     from adcli.tasks.fit import fit
-    from adcli.tasks.mapping import Machine
+    from adcli.tasks.engines import Machine
 
     wanted = threads * (_ROUNDS * LEARN_BATCH + 2 * SCORE_BATCH)
     heavy = work_of(backbone, recipe.image_size) * wanted > _WORK * threads
