@@ -16,6 +16,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from speed_tables import speed
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
@@ -422,6 +424,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "rulers": rulers,
     "eval_speed": eval_speed,
     "intervals": intervals,
+    "speed": speed,
 }
 
 

@@ -29,7 +29,7 @@ from adcli.tasks import mapping, score
 class Standing:
     engine, precision, device, notes = "torch", "fp32", "cpu", []
 
-    def __init__(self, model, machine):
+    def __init__(self, model, machine, own=True):
         self.model = model
 
     def stream(self, jobs, finish):
