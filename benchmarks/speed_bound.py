@@ -43,17 +43,18 @@ def measure_stages(paths: list[Path], model_path: Path, engine: str, precision: 
     """Seconds of every stage over all images, and how many had pictures to draw."""
     import numpy as np
 
-    from adcli.decoding import decode
+    from adcli.formats import read_header
     from adcli.geometry import Views
     from adcli.guard import examine
-    from adcli.images import read_image
+    from adcli.images import MAX_PIXELS, _decode, read_image
     from adcli.maps import lift
     from adcli.parallel import batches, keep_freed_memory
+    from adcli.report.masks import encode_mask
     from adcli.report.overlays import encode_jpeg
     from adcli.store import load
-    from adcli.tasks.mapping import Machine, Mapped, Mapper
+    from adcli.tasks.engines import Machine
+    from adcli.tasks.mapping import Mapped, Mapper
     from adcli.tasks.pictures import overlay
-    from adcli.tasks.records import encode_picture
     from adcli.types import Verdict
     from adcli.verdicts import judge
 
@@ -74,7 +75,8 @@ def measure_stages(paths: list[Path], model_path: Path, engine: str, precision: 
 
     for chunk in batches(paths, -(-_TOGETHER // scorer.batch) * scorer.batch):
         images = clock.each("read and check", read_image, zip(chunk))
-        clock.each("decode", decode, [(path.read_bytes(),) for path in chunk])
+        files = [path.read_bytes() for path in chunk]
+        clock.each("decode", _decode, [(data, read_header(data, MAX_PIXELS)) for data in files])
         inputs = clock.each("resize", lambda image: views.of(image.pixels).overview(), zip(images))
         found = clock.each("network and detector", scored, ((one,) for one in batches(inputs, scorer.batch)))
         found = [one for batch in found for one in batch]
@@ -100,7 +102,7 @@ def measure_stages(paths: list[Path], model_path: Path, engine: str, precision: 
         ]
         clock.each(
             "mask encode",
-            lambda mask: encode_picture(".png", mask.view(np.uint8) * np.uint8(255)),
+            encode_mask,
             ((judgement.mask,) for _, judgement in telling),
         )
         pictures = clock.each("draw", lambda mapped, judgement: overlay(model, calibration, mapped, judgement), telling)

@@ -87,8 +87,8 @@ def probe(images: Sequence[FoundImage], recipe: Recipe, backbone: Backbone, thre
         AdcliError: what `fit` would say of the backbone, its weights or the images.
     """
     began = _now()
-    from adcli.tasks.fit import fit
     from adcli.tasks.engines import Machine
+    from adcli.tasks.fit import fit
 
     wanted = threads * (_ROUNDS * LEARN_BATCH + 2 * SCORE_BATCH)
     heavy = work_of(backbone, recipe.image_size) * wanted > _WORK * threads
