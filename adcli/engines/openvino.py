@@ -46,13 +46,14 @@ class OpenVINOScorer:
         """`image_size` are H, W of the pixels; `batch` is at most the graph's `together`."""
         self.batch = batch
         self._grid = graph.grid
-        with _faults("cannot compile this model"), ThreadPoolExecutor(1) as beside:
+        with _faults("cannot compile this model"):
             front = _front(network, weights, graph, image_size)
             patches, dims = front.output(0).shape
-            waiting = beside.submit(_compile, front, precision, threads)
-            back = _compile(_back(graph, (self.batch, patches, dims)), precision, threads)
-            front = waiting.result()
-        self._compiled = front, back
+            # The other half is compiled beside what comes next, which is reading the first images.
+            beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
+            self._back = beside.submit(lambda: _compile(_back(graph, (batch, patches, dims)), precision, threads))
+            beside.shutdown(wait=False)
+            self._front = _compile(front, precision, threads)
         self._own = threading.local()  # each thread's requests, and where they put their queries
 
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
@@ -72,7 +73,8 @@ class OpenVINOScorer:
 
     def _requests(self) -> tuple[Any, Any, np.ndarray]:
         if not hasattr(self._own, "requests"):
-            front, back = self._compiled
+            with _faults("cannot compile this model"):
+                front, back = self._front, self._back.result()
             queries = np.zeros(tuple(back.input(0).shape), np.float32)
             self._own.requests = front.create_infer_request(), back.create_infer_request(), queries
         return self._own.requests

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,12 @@ def check_machine(machine: Machine) -> None:
         )
     if machine.engine == OPENVINO and machine.device not in ("auto", "cpu"):
         raise UsageError(f"the OpenVINO engine uses the CPU only: leave out --device {machine.device}")
+
+
+def foresee(machine: Machine) -> None:
+    """Begins to import what will most likely compute, beside the reading of a model."""
+    if machine.engine != TORCH and machine.device in ("auto", "cpu") and _installed():
+        threading.Thread(target=lambda: import_module("adcli.engines.openvino"), daemon=True).start()
 
 
 def open_scorer(

@@ -17,7 +17,7 @@ from adcli.parallel import cores, stream
 from adcli.parts import Grouping
 from adcli.report.results import JUNIT, PAGE, ResultsFolder, picture_stems
 from adcli.store import Stored, load
-from adcli.tasks.engines import Machine
+from adcli.tasks.engines import Machine, foresee
 from adcli.tasks.mapping import Mapper
 from adcli.tasks.records import Job, Outputs, finish, still_same
 from adcli.tasks.rows import about_run, open_database
@@ -51,6 +51,7 @@ def score(
     check_fail_on(fail_on)
     outputs.check()
     began, started = time.perf_counter(), time.time()
+    foresee(machine)
     stored = load(model_path)
     calibration = stored.model.require_calibration()
     if weights is not None:

@@ -76,7 +76,7 @@ def test_info_takes_no_engine_and_nothing_to_draw_or_compute_with(model: Path) -
 
 def test_score_takes_nothing_beside_its_engine(model: Path, dataset: Path, tmp_path: Path) -> None:
     images = dataset / "test" / "scratch"
-    modules = imported(["score", images, "-m", model, "-o", tmp_path / "out", "--device", "cpu"], STANDING_IN)
+    modules = imported(["score", images, "-m", model, "-o", tmp_path / "out", "--engine", "torch"], STANDING_IN)
     assert len(list((tmp_path / "out" / "overlays").rglob("*.jpg"))) == 3  # it went all the way
     assert not sorted(modules & (NEVER | ENGINES))
 
