@@ -23,6 +23,7 @@ from adcli.tasks import choosing
 from adcli.tasks import compare as compare_task
 from adcli.tasks import escapes as escapes_task
 from adcli.tasks import evaluate as evaluate_task
+from adcli.tasks import export as export_task
 from adcli.tasks import fit as fit_task
 from adcli.tasks import score as score_task
 from adcli.tasks import update as update_task
@@ -33,6 +34,7 @@ from adcli.tasks.compare import Compared, Gates
 from adcli.tasks.engines import Machine
 from adcli.tasks.escapes import Escapes
 from adcli.tasks.evaluate import Evaluated
+from adcli.tasks.export import Exported
 from adcli.tasks.fit import Fitted
 from adcli.tasks.recipe import Recipe, default_size
 from adcli.tasks.score import Outputs
@@ -261,6 +263,29 @@ def compare(
 ) -> Compared:
     """Two folders of `score`, two of `evaluate`, or a model and a folder of `score`."""
     return compare_task.compare(Path(a), Path(b), gates, group_by=group_by, by_hour=by_hour)
+
+
+def export(
+    out: AnyPath,
+    model: AnyPath = "model.h5",
+    *,
+    format: str = "auto",
+    verify: AnyPath | Sequence[AnyPath] = (),
+    machine: Machine | None = None,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> Exported:
+    """Writes a model as one OpenVINO or ONNX graph, verified on images where any are given, and JSON beside it."""
+    images = _several(verify)
+    return export_task.export(
+        Path(model),
+        Path(out),
+        format=format,
+        verify=find_images(images) if images else (),
+        machine=machine,
+        force=force,
+        progress=progress,
+    )
 
 
 def load(model: AnyPath = "model.h5") -> Stored:

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adcli.errors import Busy, EnvironmentFault
@@ -44,6 +44,26 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def replacing_together(paths: Sequence[Path]) -> Iterator[Path]:
+    """A temporary folder beside `paths`, all of one folder, for a library to write files of their names into; each is
+    put in place, whole and in this order, when the block ends well."""
+    import shutil
+
+    temporary = paths[0].with_name(_temporary_name(paths[0].name))
+    with faults("write", paths[0]):
+        temporary.mkdir()
+        try:
+            yield temporary
+            for path in paths:
+                _sync(temporary / path.name, os.O_RDWR)
+            for path in paths:
+                (temporary / path.name).replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _sync_folder(paths[0].parent)
 
 
 class Staging:
@@ -126,12 +146,14 @@ def remove_leftovers(folder: Path, below: bool = True) -> int:
 
 def remove_own_leftovers(path: Path) -> None:
     """Delete the temporary files that killed runs left of one file. Call it only while holding that file's lock."""
+    import shutil
+
     target = Path(os.path.realpath(path))
     begin = _temporary_name(target.name).partition(_MARK)[0] + _MARK
     if target.parent.is_dir():
         for left in [one for one in target.parent.iterdir() if one.name.startswith(begin)]:
             with faults("delete", left):
-                left.unlink(missing_ok=True)
+                shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -47,3 +47,13 @@ def footprint(grid_size: tuple[int, int], input_size: tuple[int, int], sigma: fl
     grid[grid_size[0] // 2, grid_size[1] // 2] = 1
     lifted = lift(grid, input_size, sigma, input_size)
     return float(np.count_nonzero(lifted > lifted.max() / 2) / lifted.size)
+
+
+def lifting(patches: int, pixels: int, sigma: float) -> np.ndarray:
+    """`lift` to the network's input along one axis as a matrix (H, h) float32.
+
+    Enlarging and smoothing are linear and work on one axis after the other, so a map is R G C^T for a grid G and the
+    matrices R of its rows and C of its columns.
+    """
+    units = np.eye(patches, dtype=np.float32)[:, :, np.newaxis]
+    return np.stack([lift(unit, (pixels, 1), sigma, (pixels, 1))[:, 0] for unit in units], axis=1)

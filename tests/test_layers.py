@@ -19,6 +19,8 @@ OWNERS = {  # foreign package: the rooms that may import it
     "torch": {"engines", "backbones", "detectors"},
     "torchvision": {"engines", "backbones", "detectors"},
     "openvino": {"engines"},
+    "onnx": {"engines"},
+    "onnxruntime": {"engines"},
     "h5py": {"store"},
     "typer": {"cli"},
     "rich": {"cli", "report"},

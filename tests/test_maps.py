@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adcli.maps import footprint, lift, resize, smooth
+from adcli.maps import footprint, lift, lifting, resize, smooth
 from tests import references
 
 RNG = np.random.default_rng(0)
@@ -116,3 +116,13 @@ def test_the_footprint_of_a_large_grid_is_that_of_a_gaussian():
     """One input pixel becomes the Gaussian itself, above half within 1.1774 sigma of its centre."""
     area = footprint((65, 65), (65, 65), 4.0) * 65 * 65
     assert area == pytest.approx(np.pi * (1.1774 * 4) ** 2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("grid", "input_size"), [((8, 6), (64, 48)), ((5, 4), (37, 45)), ((1, 3), (4, 9)), ((6, 5), (6, 5))]
+)
+@pytest.mark.parametrize("sigma", [0.0, 0.7, 4.0])
+def test_two_matrices_lift_to_the_networks_input(grid, input_size, sigma):
+    values = scores(*grid)
+    rows, columns = (lifting(*lengths, sigma) for lengths in zip(grid, input_size, strict=True))
+    np.testing.assert_allclose(rows @ values @ columns.T, lift(values, input_size, sigma, input_size), atol=1e-5)

@@ -32,6 +32,7 @@ _VERBS = {
     "escapes": _Entry("escapes:escapes", Verb, "Count the defects that get past."),
     "benchmark": _Entry("benchmark:benchmark", Verb, "Measure methods on whole data sets."),
     "submission": _Entry("submission:submission", Verb, "Write what the MVTec AD 2 server takes."),
+    "export": _Entry("export:export", Verb, "Write a model as OpenVINO or ONNX."),
     "run": _Entry("run:run", CandidVerb, "Run verbs on all parts of a project file."),
     "info": _Entry("info:info", Verb, "Tell what a model file knows."),
     "methods": _Entry("info:methods", None, "List the methods."),

@@ -34,7 +34,7 @@ _INPUTS = {  # what an argument is called in the file
 }
 _KINDS = ((bool, "flag"), (int, "whole"), (float, "number"))
 _DRAWN = {"roi": r"[\d.,;%\s]+"}  # a box or a polygon, where a mask image is a path
-_FOLDERS = ("good", "bad", "masks", "plant")  # options that take inputs, several times
+_FOLDERS = ("good", "bad", "masks", "plant", "verify")  # options that take inputs, several times
 _BY_HAND = {"rule", "max-false-reject", "confidence", "check-false-reject", "quantile", "sigmas"}
 _EITHER = {  # sides of which one may be given: what the file says of the others is then not meant
     "fit": [({"threshold"}, _BY_HAND), ({"leave-one-out"}, {"holdout"})],

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 PRECISIONS = ("fp32", "bf16")
+INPUT, OUTPUT = "pixels", "map"  # of the graph in an exported file
 
 
 class Scored(NamedTuple):

@@ -167,7 +167,8 @@ def _look(model: Model, image: FoundImage, part: str, mapped: Mapped) -> HeldOut
                 f"no region of {image.given}, which has {has}, can have the minimum size {wished} "
                 f"({size.area} px): no defect could ever count; give a smaller {asked}{_or_else(model)}"
             )
-    sketch = np.quantile(_inspected(mapped.score_map), _SKETCH).astype(np.float32)
+    # Sorted first: numpy sorts faster than it picks so many quantiles.
+    sketch = np.quantile(np.sort(_inspected(mapped.score_map)), _SKETCH).astype(np.float32)
     footprint_px = model.footprint_area().pixels(width, height)
     traits, own = measure_traits(mapped.score_map), mapped.method_score
     digest, look = mapped.image.sha256, mapped.look

@@ -83,8 +83,9 @@ class PixelPool:
         self._largest = 0  # pixels of the largest map so far
         self._cut = -math.inf  # no pixel below it can be the quantile, unless later maps are larger than all before
         self._rows: list[tuple[int, float, float, float]] = []
-        self._tail = np.empty(0, np.float32)
-        self._owners = np.empty(0, np.int32)
+        self._tails: list[np.ndarray] = []  # pieces of the tail, put together when it is cut
+        self._owners: list[np.ndarray] = []
+        self._kept = 0  # pixels in them
         self._dropped = -math.inf
 
     def summarise(self, score_map: np.ndarray) -> PixelSummary:
@@ -107,27 +108,37 @@ class PixelPool:
         self._largest = max(self._largest, summary.count)
         if summary.highest.size < summary.count:
             self._dropped = max(self._dropped, float(np.nextafter(np.float32(self._cut), np.float32(-np.inf))))
-        self._tail = np.concatenate([self._tail, summary.highest])
-        self._owners = np.concatenate([self._owners, np.full(summary.highest.size, owner, np.int32)])
+        self._tails.append(summary.highest)
+        self._owners.append(np.full(summary.highest.size, owner, np.int32))
+        self._kept += summary.highest.size
         self._seen += summary.count
         most = self._seen + max(0, self._left) * self._largest
         keep = math.ceil(self._above * most) + 1 + min(_SPARE_MAPS * self._largest, _SPARE_PIXELS)
-        if self._tail.size > _TRIM * keep:
-            order = np.argpartition(-self._tail, keep)
-            self._dropped = max(self._dropped, float(self._tail[order[keep]]))
-            self._tail, self._owners = self._tail[order[:keep]], self._owners[order[:keep]]
-            self._cut = max(self._cut, float(self._tail.min()))
+        if self._kept > _TRIM * keep:
+            tail, owners = self._together()
+            lowest = np.partition(tail, tail.size - keep)[tail.size - keep]
+            kept = tail >= lowest
+            if not kept.all():
+                self._dropped = max(self._dropped, float(tail[~kept].max()))
+            self._tails, self._owners, self._kept = [tail[kept]], [owners[kept]], int(np.count_nonzero(kept))
+            self._cut = max(self._cut, float(lowest))
+
+    def _together(self) -> tuple[np.ndarray, np.ndarray]:
+        """The tail (t,) float32 and the maps (t,) int32 that its pixels are of."""
+        nothing = np.empty(0, np.float32), np.empty(0, np.int32)
+        return np.concatenate([*self._tails, nothing[0]]), np.concatenate([*self._owners, nothing[1]])
 
     def pooled(self) -> Pixels:
         """All that was added."""
         rows = np.array(self._rows, np.float64).reshape(-1, 4)
-        order = np.lexsort((self._owners, -self._tail))
+        tail, owners = self._together()
+        order = np.lexsort((owners, -tail))
         return Pixels(
             counts=rows[:, 0].astype(np.int64),
             totals=rows[:, 1],
             squares=rows[:, 2],
             peaks=rows[:, 3],
-            tail=self._tail[order],
-            owners=self._owners[order],
+            tail=tail[order],
+            owners=owners[order],
             dropped=self._dropped,
         )
