@@ -132,7 +132,7 @@ class PixelPool:
         """All that was added."""
         rows = np.array(self._rows, np.float64).reshape(-1, 4)
         tail, owners = self._together()
-        order = np.lexsort((owners, -tail))
+        order = np.argsort(-tail)
         return Pixels(
             counts=rows[:, 0].astype(np.int64),
             totals=rows[:, 1],
