@@ -89,7 +89,7 @@ def judge(
     nothing = np.zeros(score_map.shape, bool)
     conditions = _conditions(model, calibration, measured)
     if measured.score == -math.inf:
-        where = "the image" if not model.geometry.partial else "the region of interest"
+        where = "the image" if not model.geometry.partial else "the inspected area of the image"
         reason = f"the minimum size of {model.sizes[0]} ({area} px) is larger than {where}"
         if area <= np.count_nonzero(score_map > -np.inf):
             reason = f"no region of {where} is as long or wide as the minimum size of {model.sizes[0]}"

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+# Several processes of tests share the cores, and threads that wait for each other on a busy one take thrice the time.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before torch and numpy are imported
+
 # A shell's background job ignores Ctrl-C, and so would every process that the tests start and stop by it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

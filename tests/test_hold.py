@@ -135,6 +135,16 @@ def test_a_lock_whose_pid_was_reused_is_taken_over(tmp_path: Path) -> None:
         ("", 0, "unknown process"),
         ('{"pid": 12', 1, "unknown process"),
     ],
+    ids=[
+        "this one",
+        "the first",
+        "its own host",
+        "days",
+        "no time",
+        "the future",
+        "empty",
+        "torn",
+    ],  # the same each time
 )
 def test_a_lock_of_the_living_of_another_host_or_just_being_written_is_busy(
     tmp_path: Path, text: str, age_s: float, named: str

@@ -260,6 +260,24 @@ def check_shapes(features: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int
         raise ValueError(f"the features have the shapes (C, h, w) {found}, where {shapes} are expected")
 
 
+def check_joining(features: Features, shapes: tuple[tuple[int, int, int], ...]) -> None:
+    """Raises UsageError for new images whose features are not of the shapes that were learnt."""
+    if features.shapes != shapes:
+        raise UsageError(
+            f"the new images have features of the shapes (C, h, w) {features.shapes}, where {shapes} were learnt: "
+            "update with the same image size and geometry"
+        )
+
+
+def check_kept(name: str, kept: bool) -> None:
+    """Raises UsageError for a model of this method that has not kept what new images are joined to."""
+    if not kept:
+        raise UsageError(
+            f"this {name} model has not kept the sums that good images are joined to: fit it with -p updatable=yes, "
+            f"or in a fusion with the member {name}(updatable=yes)"
+        )
+
+
 def check_places(features: tuple[Tensor, ...], places: np.ndarray | Tensor) -> None:
     """Raises ValueError where there is not one place an image."""
     if tuple(places.shape) != (len(features[0]),):
@@ -327,14 +345,19 @@ def leaves_out(method: Method, params: Any = None) -> bool:
     return _unable(method, params) is None
 
 
-def check_updates(method: Method) -> None:
-    """Raises UsageError for a method that cannot join new images to what it has learnt."""
-    if not hasattr(method.detector(), "updated"):
-        able = ", ".join(name for name, other in DETECTORS.items() if hasattr(other.detector(), "updated"))
-        instead = f", or take a method that can: {able}" if able else ""
-        raise UsageError(
-            f"{method.name} cannot join new images to what it has learnt: fit it anew to all good images{instead}"
-        )
+def check_updates(method: Method, params: Any) -> None:
+    """Raises UsageError for a model that cannot join new images to what it has learnt: by its methods' classes, or by
+    a parameter `updatable`, which says whether that is kept."""
+    for one, own in made_of(method, params):
+        if not hasattr(one.detector(), "updated"):
+            able = ", ".join(name for name, other in DETECTORS.items() if hasattr(other.detector(), "updated"))
+            instead = f", or take a method that can: {able}" if able else ""
+            member = "" if one is method else f", a member of the {method.name},"
+            raise UsageError(
+                f"{one.name}{member} cannot join new images to what it has learnt: fit it anew to all good "
+                f"images{instead}"
+            )
+        check_kept(one.name, getattr(own, "updatable", True))
 
 
 def check_leaves_out(method: Method, params: Any = None) -> None:

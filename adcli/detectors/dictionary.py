@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from adcli.detectors import Features
 
 
+_MOST = {"entries": 10_000, "sample": 1_000_000, "restarts": 100}  # beyond, k-means takes days or gigabytes
+
+
 @dataclass(frozen=True)
 class DictionaryParams:
     """What a user may set with -p."""
@@ -101,6 +104,9 @@ def _check(params: DictionaryParams) -> None:
     for name in ("patch", "entries", "neighbours", "sample", "restarts"):
         if getattr(params, name) < 1:
             raise UsageError(f"{name}={getattr(params, name)} must be at least 1")
+    for name, most in _MOST.items():
+        if getattr(params, name) > most:
+            raise UsageError(f"{name}={getattr(params, name)} is more than can be clustered: give at most {most:,}")
     if params.neighbours > params.entries:
         raise UsageError(f"neighbours={params.neighbours} are more than the {params.entries} entries of the dictionary")
     if not 0 < params.variance <= 1:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_finite, check_places, check_shapes
+from adcli.detectors import (
+    LeftOutScorer,
+    PatchScores,
+    Scorer,
+    check_finite,
+    check_joining,
+    check_places,
+    check_shapes,
+)
 from adcli.detectors.gray import channels_of
 from adcli.detectors.patterns import BINS, SCALES, uniform_patterns
 from adcli.detectors.shrinkage import ledoit_wolf, moved
@@ -92,13 +100,17 @@ class LBP:
             )
         if params.block < 1 or params.block % 2 == 0:
             raise UsageError(f"block={params.block} is not possible: give an odd number of strides, such as 3")
+        if params.block > 2 * max(_grid(features.shapes, params)):
+            raise UsageError(
+                f"block={params.block} strides of {params.stride} pixels are more than twice an image of "
+                f"{height}x{width}: give fewer, such as 3"
+            )
         nothing = _Sums(0, np.zeros(_DIMS), np.zeros((_DIMS, _DIMS)), np.zeros(_DIMS), 0.0)
         return cls._of(params, features, 0, np.zeros(_grid(features.shapes, params), np.int32), nothing)
 
     def updated(self, features: Features, rng: np.random.Generator, progress: Progress = no_progress) -> LBP:
         """The model of these images and all before, exact but for rounding."""
-        if features.shapes != self.shapes:
-            raise ValueError(f"the features have the shapes {features.shapes}, where {self.shapes} were learnt")
+        check_joining(features, self.shapes)
         return self._of(self.params, features, self.n_images, self.shown.copy(), self._sums)
 
     @classmethod

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
-from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_finite, check_places, check_shapes
+from adcli.detectors import (
+    LeftOutScorer,
+    PatchScores,
+    Scorer,
+    check_finite,
+    check_joining,
+    check_places,
+    check_shapes,
+)
 from adcli.detectors.shrinkage import ledoit_wolf, oracle_approximating
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -84,9 +92,8 @@ class Mahalanobis:
 
     def updated(self, features: Features, rng: np.random.Generator, progress: Progress = no_progress) -> Mahalanobis:
         """What a fit to the old and the new images together gives, but for rounding."""
-        if features.shapes != self.shapes:
-            raise ValueError(f"the features have the shapes (C, h, w) {features.shapes}, and {self.shapes} were learnt")
-        joined = [_joined(old, new) for old, new in zip(self.levels, _learn(features), strict=True)]
+        check_joining(features, self.shapes)
+        joined = [_joined(old, new) for old, new in zip(self.levels, _learn(features, 1), strict=True)]
         return Mahalanobis(self.params, self.shapes, tuple(joined))
 
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
@@ -188,9 +195,9 @@ def _check(params: MahalanobisParams) -> None:
     _fixed_share(params.shrinkage)
 
 
-def _check_count(n_images: int) -> None:
-    if n_images < 2:
-        raise UsageError(f"mahalanobis needs at least 2 good images to learn from, and got {n_images}")
+def _check_count(n_images: int, least: int = 2) -> None:
+    if n_images < least:
+        raise UsageError(f"mahalanobis needs at least {least} good images to learn from, and got {n_images}")
 
 
 def _fixed_share(shrinkage: str) -> float | None:
@@ -209,7 +216,7 @@ def _fixed_share(shrinkage: str) -> float | None:
 # What is learnt
 
 
-def _learn(features: Features) -> tuple[Level, ...]:
+def _learn(features: Features, least: int = 2) -> tuple[Level, ...]:
     """Sums over one pass, in float64 and about the first batch's mean, so that nothing is lost to cancellation."""
     parts: list[_Sums] = []
     for batch in features:
@@ -219,7 +226,7 @@ def _learn(features: Features) -> tuple[Level, ...]:
         for part, layer in zip(parts, batch.layers, strict=True):
             inside = batch.inside_on(tuple(layer.shape[2:]))
             part.add(layer, None if inside is None else inside.flatten(1))
-    _check_count(len(parts) and sum(map(len, parts[0].pooled)))  # images that turned out unreadable are missing
+    _check_count(len(parts) and sum(map(len, parts[0].pooled)), least)  # images that turned out unreadable are missing
     return tuple(part.level() for part in parts)
 
 

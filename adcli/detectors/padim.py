@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_places
+from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_joining, check_kept, check_places
 from adcli.detectors.moments import Kept, Moments, blocks, joined, kept, learn_moments, unpack
 from adcli.detectors.padim_graph import PaDiMGraph
 from adcli.detectors.params import newer
@@ -89,13 +89,8 @@ class PaDiM:
         Raises:
             UsageError: where the sums were not kept.
         """
-        if self.sums is None:
-            raise UsageError(
-                "this padim model has not kept the sums that good images are joined to: fit it with -p updatable=yes, "
-                "or in a fusion with the member padim(updatable=yes)"
-            )
-        if features.shapes != self.shapes:
-            raise ValueError(f"the features have the shapes (C, h, w) {features.shapes}, and {self.shapes} were learnt")
+        check_kept("padim", self.sums is not None)
+        check_joining(features, self.shapes)
         new = learn_moments(features, self.reduction, self.params.upsample, higher=self.sums.fourths is not None)
         moments = joined(self.sums, self.mean, self.n_images, new)
         return _of(moments, self.params, self.shapes, self.reduction, progress)
@@ -235,7 +230,11 @@ def _whiteners(
             covariance *= (1 - share)[:, None, None]
             covariance += (sphere + epsilon)[:, None, None] * identity
             shares[start:stop], ridges[start:stop] = share.cpu().numpy(), (sphere + epsilon).cpu().numpy()
-        inverse = _inverse(torch.linalg.cholesky(covariance), identity)
+        try:
+            lower = torch.linalg.cholesky(covariance)
+        except torch.linalg.LinAlgError as error:
+            raise UsageError(f"epsilon={epsilon:g} leaves a covariance singular: give more, such as 0.01") from error
+        inverse = _inverse(lower, identity)
         packed[start:stop] = inverse[:, rows, columns].float().cpu().numpy()
     progress("factorising covariances", positions, positions)
     return packed, shares if shrinks else None, ridges if shrinks else None

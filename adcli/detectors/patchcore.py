@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_places, check_shapes
+from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_joining, check_places, check_shapes
 from adcli.detectors.banks import Bank, Choice, Pool, appended, make_bank
 from adcli.detectors.neighbours import Everywhere, Rows, reweighted
 from adcli.detectors.params import newer
@@ -116,11 +116,7 @@ class PatchCore:
         Raises:
             UsageError: for no images, or features of another shape.
         """
-        if features.shapes != self.shapes:
-            raise UsageError(
-                f"the new images have features of the shapes {features.shapes}, where patchcore learnt {self.shapes}: "
-                "update with the same image size and geometry"
-            )
+        check_joining(features, self.shapes)
         patches = collect(features, self.params.dims)
         if not len(patches.vectors):
             raise UsageError("patchcore has no good images to learn from")

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_finite, check_places, check_shapes
+from adcli.detectors import (
+    LeftOutScorer,
+    PatchScores,
+    Scorer,
+    check_finite,
+    check_joining,
+    check_places,
+    check_shapes,
+)
 from adcli.errors import UsageError
 from adcli.gallery import Gallery, Spool
 from adcli.types import Progress, no_progress
@@ -84,8 +92,7 @@ class SPADE:
 
     def updated(self, features: Features, rng: np.random.Generator, progress: Progress = no_progress) -> SPADE:
         """With these images as well: what a fit to all of them together would have kept."""
-        if features.shapes != self.shapes:
-            raise ValueError(f"the features have the shapes {features.shapes}, where {self.shapes} are expected")
+        check_joining(features, self.shapes)
         return self._kept(features, self.params, self, progress)
 
     @classmethod

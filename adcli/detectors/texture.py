@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from adcli.backbones import Backbone
     from adcli.detectors import Features
 
+_MOST_SIDE, _MOST_LEVELS = 63, 16  # of a patch and of the pyramid: beyond, filtering an image takes gigabytes
+_MOST_BYTES = 4 << 30  # of what a sample is to each Gaussian while they are learnt, and of all their covariances
 _ROWS = 8192  # patches compared at a time
 _LEAST_UNIT = 1.0  # nats: what the scores of good patches may differ by, however alike they are
 _UNIT = 0.99  # quantile of good patches' scores that is a level's unit above the median
@@ -81,8 +83,7 @@ class Texture:
         import torch
 
         _check(params, features.shapes[0][1:])
-        pixels = (3 if params.colour else 1) * params.patch**2
-        dims = min(params.dims or pixels, pixels)
+        pixels, dims = _dims(params)
         drawn = np.eye(pixels) if dims == pixels else np.linalg.qr(rng.standard_normal((pixels, dims)))[0].T
         projection = drawn.reshape(dims, -1, params.patch, params.patch).astype(np.float32)
         samples = [_Sample(params.sample, dims) for _ in range(params.levels)]
@@ -234,16 +235,30 @@ def _stacked(mixtures: list[Mixture], components: int) -> tuple[np.ndarray, np.n
     return weight, mean, whitener
 
 
+def _dims(params: TextureParams) -> tuple[int, int]:
+    """Numbers of a patch, and of what it is compressed to."""
+    pixels = (3 if params.colour else 1) * params.patch**2
+    return pixels, min(params.dims or pixels, pixels)
+
+
 def _check(params: TextureParams, size: tuple[int, int]) -> None:
-    if params.patch < 3 or params.patch % 2 == 0:
-        raise UsageError(f"patch={params.patch} is not possible: give an odd number from 3 on")
-    if params.levels < 1 or -(-min(size) // 2 ** (params.levels - 1)) <= params.patch // 2:
+    if not 3 <= params.patch <= _MOST_SIDE or params.patch % 2 == 0:
+        raise UsageError(f"patch={params.patch} is not possible: give an odd number from 3 to {_MOST_SIDE}")
+    if not 1 <= params.levels <= _MOST_LEVELS or -(-min(size) // 2 ** (params.levels - 1)) <= params.patch // 2:
         raise UsageError(
             f"levels={params.levels} is not possible with images of {size[0]}x{size[1]} and patches of "
             f"{params.patch}: give fewer levels, or a larger --image-size"
         )
     if min(params.components, params.sample) < 1 or params.dims < 0:
         raise UsageError("components and sample must be positive, and dims not negative")
+    _, dims = _dims(params)
+    if params.components > params.sample:
+        raise UsageError(f"components={params.components} are more than the sample={params.sample} of patches")
+    if 8 * params.components * max(params.sample, dims) * dims > _MOST_BYTES:
+        raise UsageError(
+            f"components={params.components} Gaussians of {dims} dimensions and a sample={params.sample} take more "
+            f"than {_MOST_BYTES >> 30} GiB to learn: give fewer, such as components=10 and sample=20000"
+        )
     if not params.floor > 0:
         raise UsageError(f"floor={params.floor:g} leaves a covariance singular: give a positive number")
     if params.combine not in ("adjacent", "mean"):

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_finite, check_places, check_shapes
+from adcli.detectors import (
+    LeftOutScorer,
+    PatchScores,
+    Scorer,
+    check_finite,
+    check_joining,
+    check_kept,
+    check_places,
+    check_shapes,
+)
 from adcli.detectors.gray import channels_of
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -77,13 +86,8 @@ class Variation:
         Raises:
             UsageError: where the sums were not kept.
         """
-        if self.sums is None:
-            raise UsageError(
-                "this variation model has not kept the sums that good images are joined to: fit it with -p "
-                "updatable=yes, or in a fusion with the member variation(updatable=yes)"
-            )
-        if features.shapes != self.shapes:
-            raise ValueError(f"the features have the shapes {features.shapes}, where {self.shapes} were learnt")
+        check_kept("variation", self.sums is not None)
+        check_joining(features, self.shapes)
         return self._of(self.params, features, self.n_images, self.count.copy(), self.sums.copy())
 
     @classmethod

@@ -48,7 +48,7 @@ def fit_summary(fitted: Fitted, path: Path) -> str:
     if geometry.crop is not None:
         looked += f", the middle of {geometry.crop.resized[0]}x{geometry.crop.resized[1]}"
     if outside := geometry.uninspected():
-        looked += f", {outside:.1%} of an image outside the region of interest"
+        looked += f", {outside:.1%} of an image not inspected"
     if spec.augmentation is not None:
         looked += f", each {len(spec.augmentation.copies())} times over"
     updates = fitted.model.provenance.updates
@@ -75,7 +75,13 @@ def fit_json(fitted: Fitted, path: Path) -> dict[str, Any]:
         **training_facts(fitted.model),
         "learnt": fitted.learnt,
         "trimmed": [
-            {"image": one.image, "sha256": one.sha256, "score": one.score, "deviation": one.deviation}
+            {
+                "image": one.image,
+                "sha256": one.sha256,
+                "score": one.score,
+                "deviation": one.deviation,
+                "part": one.part,
+            }
             for one in fitted.trimmed
         ],
         "unreadable": [{"image": given, "reason": reason} for given, reason in fitted.unreadable],
@@ -98,7 +104,7 @@ def score_table(scored: Scored) -> Table:
     """A run's totals; where several images show one part, those of the parts too."""
     title = f"{scored.images} image{'s' * (scored.images != 1)} in {scored.out}"
     if scored.uninspected_share:
-        title += f", {scored.uninspected_share:.1%} of each outside the region of interest"
+        title += f", {scored.uninspected_share:.1%} of each not inspected"
     seconds = "finished before" if scored.already_finished else f"{scored.seconds:.1f}"
     images = [str(scored.counts[verdict]) for verdict in _VERDICTS]
     if scored.parts is None:

@@ -7,6 +7,7 @@ method is a line here; one whose weights, layers or room are missing is passed o
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, replace
 
 from adcli.detectors import DETECTORS, find_method
@@ -29,13 +30,16 @@ class Candidate:
     scale: float = 1.0  # of the recipe's image size
 
     def words(self) -> str:
-        """What sets it apart, as options of `fit`."""
+        """What sets it apart, as options of `fit` to paste, where no other image size is asked for."""
         words = ["--method", self.method]
         for param in self.params:
             words += ["-p", param]
         words += ["--layers", ",".join(self.layers)] if self.layers else []
         words += [] if self.backbone is None else ["--backbone", self.backbone]
-        return " ".join(words) + ("" if self.scale == 1 else f" at {self.scale:g} times the image size")
+        if self.scale != 1:
+            height, width = recipe_of(self, Recipe()).image_size
+            words += ["--image-size", str(height) if height == width else f"{height}x{width}"]
+        return shlex.join(words)
 
 
 CANDIDATES = (

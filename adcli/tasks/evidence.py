@@ -179,7 +179,7 @@ def _or_else(model: Model) -> str:
     """What else may be in the way of a region of the minimum size."""
     geometry = model.geometry
     return (", smaller tiles" if geometry.tiling else "") + (
-        ", or a larger region of interest" if geometry.partial else ""
+        ", or a larger region of interest" if geometry.roi is not None else ""
     )
 
 

@@ -47,8 +47,10 @@ class ImageFeatures:
         batch: int,
         progress: Progress,
         augmentation: Augmentation | None = None,
+        least: int = LEAST_LEARNT,
     ):
-        """`sizes` are the images' H, W; `batch` is the number of inputs at a time, 0 for the usual one.
+        """`sizes` are the images' H, W; `batch` is the number of inputs at a time, 0 for the usual one; of the images
+        at least `least` are to be readable.
 
         With an augmentation the copies of an image follow it, each an input, with a look of its own.
         """
@@ -68,6 +70,7 @@ class ImageFeatures:
         self._threads = threads if engine.device.type == "cpu" else 1
         self._batch = batch or _BATCH
         self._progress = progress
+        self._least = least
 
     def __iter__(self) -> Iterator[Batch]:
         faults: list[Fault] = []
@@ -76,7 +79,7 @@ class ImageFeatures:
         self._progress("learning from images", 0, len(self._images))
         yield from (self._by_tiles if one_by_one else self._by_images)(faults, looks)
         readable = len(looks) // len(self._copies)
-        if readable < LEAST_LEARNT:  # no detector has to know what an undecodable image is
+        if readable < self._least:  # no detector has to know what an undecodable image is
             raise UsageError(
                 f"{readable} of the {len(self._images)} images to learn from can be read; the first that cannot: "
                 f"{faults[0][1]}"

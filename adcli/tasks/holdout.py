@@ -9,6 +9,7 @@ from adcli.finding import FoundImage
 
 LEAST_HELD_OUT = 5
 LEAST_LEARNT = 2
+LEAST_JOINED = 1  # to what a model has learnt already
 
 
 def split(
@@ -19,7 +20,7 @@ def split(
     five lowest; fewer where `already` so many others are held out, which is a number where images join a model.
 
     Raises:
-        UsageError: when fewer than two would be left to learn from.
+        UsageError: when fewer than two would be left to learn from; where images join a model, none.
     """
     held = _held(sorted({digest for _, digest in digests}), share, "different good images", already)
     return [pair for pair in digests if pair[1] not in held], [pair for pair in digests if pair[1] in held]
@@ -41,17 +42,19 @@ def split_parts(
 
 def _held(ranked: list[str], share: float, what: str, already: int | None) -> set[str]:
     """Those of the ascending digests that are held out."""
+    least_learnt = LEAST_LEARNT if already is None else LEAST_JOINED
     if share == 0:
-        if len(ranked) < LEAST_LEARNT:
-            raise UsageError(f"{len(ranked)} {what} are too few to learn from: give at least {LEAST_LEARNT}")
+        if len(ranked) < least_learnt:
+            raise UsageError(f"{len(ranked)} {what} are too few to learn from: give at least {least_learnt}")
         return set()
     least = max(0, LEAST_HELD_OUT - (already or 0))
     held = {digest for digest in ranked if int(digest, 16) / 2**256 < share} | set(ranked[:least])
-    if len(ranked) - len(held) < LEAST_LEARNT:
+    if len(ranked) - len(held) < least_learnt:
         # Images that join a model cannot be left out in turn.
         in_turn = "calibrate on each in turn with --leave-one-out, " if already is None else ""
         raise UsageError(
             f"{len(ranked)} {what} are too few to hold out {len(held)} and learn from the rest: give at least "
-            f"{least + LEAST_LEARNT}, {in_turn}or learn from all with --holdout 0 and calibrate on others later"
+            f"{max(least, len(held)) + least_learnt}, {in_turn}or learn from all with --holdout 0 and calibrate on "
+            "others later"
         )
     return held

@@ -107,10 +107,9 @@ class ModelSource:
             self.notes.append("the model has no threshold yet, so what needs one is undefined: adcli calibrate sets it")
         uninspected = stored.model.geometry.uninspected()
         if uninspected != 0:
-            where = f"{uninspected:.1%} of an image lies" if uninspected else "what the aligned frame does not cover is"
+            where = f"{uninspected:.1%} of an image" if uninspected else "what the aligned frame does not cover"
             self.notes.append(
-                f"{where} outside the region of interest: its good pixels are not counted, and defects there count as "
-                "missed"
+                f"{where} is not inspected: its good pixels are not counted, and defects there count as missed"
             )
 
     def stream(self, images, finish):

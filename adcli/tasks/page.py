@@ -105,10 +105,10 @@ def _facts(run: dict[str, Any], calibration: Calibration) -> Iterator[tuple[str,
         yield "pixel pitch", f"{run['pixel_pitch_mm']:g} mm"
     if run["group_by"] is not None:
         yield "part", run["group_by"]
-    if run["roi_digest"] is not None:
+    if run["roi_digest"] is not None or run["protocol"] == "paper":
         share = run["uninspected_share"]
         told = "with what the aligned frame does not cover" if share is None else f"{100 * share:.3g} % of each image"
-        yield "outside the region of interest", told
+        yield "not inspected", told
     if run["tile_px"] is not None:
         yield "tiles", f"{run['tile_px']} px, sharing {run['overlap_px']} px"
     if run["golden_sha256"] is not None:

@@ -1,11 +1,14 @@
 """Suspicious images among those to learn from: what `fit --trim` leaves out.
 
 Every image is scored as if it had not been learnt from; one far above the others is more likely a defective one among
-the good. Nothing here looks at images that are held out: a threshold from a trimmed hold-out would promise nothing.
+the good. Where several images show one part, a part is judged by the highest score of its images, none of which was
+learnt from, and left out whole: the other views show the same defect, or a part that nobody would call good. Nothing
+here looks at images that are held out: a threshold from a trimmed hold-out would promise nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +19,7 @@ import numpy as np
 from adcli.detectors import leaves_out
 from adcli.errors import UnreadableImage, UsageError
 from adcli.model import Model
+from adcli.parts import Grouping
 from adcli.tasks.calibrate import Calibrated
 from adcli.tasks.holdout import LEAST_LEARNT
 from adcli.tasks.learning import Known, Plan, learn
@@ -38,11 +42,15 @@ class TrimmedImage:
     image: str  # path as given
     sha256: str
     score: float  # as if left out, of the model's first minimum size
-    deviation: float  # modified z-score, the largest over the minimum sizes
+    deviation: float  # modified z-score of it, or of its part, the largest over the minimum sizes
+    part: str | None  # that it shows; None: each image is one of its own
 
     def why(self) -> str:
         """The finding in words."""
-        return f"its score as if left out is {self.score:.4g}, {self.deviation:.1f} robust deviations above the median"
+        own = f"its score as if left out is {self.score:.4g}"
+        if self.part is None:
+            return f"{own}, {self.deviation:.1f} robust deviations above the median"
+        return f"{own}, and its part {self.part} is {self.deviation:.1f} robust deviations above the median"
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Trimmed:
 
     kept: list[Known]
     left_out: list[TrimmedImage]  # highest first
-    scores: np.ndarray  # (n,) float64, as if left out, of the kept ones, of the first minimum size
+    scores: np.ndarray  # (n,) float64, as if left out, of the kept ones or their parts, of the first minimum size
     notes: list[str]
 
 
@@ -71,44 +79,70 @@ def places(learnt: Sequence[Known]) -> list[LearntImage]:
 
 
 def trim(plan: Plan, images: Sequence[Known], asked: float | Literal["auto"], progress: Progress) -> Trimmed:
-    """Leaves out the highest scores: all whose modified z-score is above 3.5, or at most a share of the images.
+    """Leaves out the highest scores: all whose modified z-score is above 3.5, or at most a share of the images; with
+    --group-by, of the parts.
 
     By the method's own leaving out where it is exact for single images; else by five fits, each to the images that are
-    not of one fold, the folds being chosen by content.
+    not of one fold, the folds being chosen by content, or by the names of parts.
 
     Raises:
         UsageError: there are too few images to judge any by the others.
     """
-    unique = list({digest: (image, digest) for image, digest in reversed(images)}.values())[::-1]  # a twin that stays
-    if len(unique) < _LEAST_SCORED:  # would give a score away
-        raise UsageError(
-            f"--trim judges images by the others: {len(unique)} are too few, give at least {_LEAST_SCORED}"
-        )
-    scored = dict(_by_leaving_out(plan, unique, progress) or _by_folds(plan, unique, progress))
-    ranked = [known for known in unique if known[1] in scored]
-    levels = np.stack([scored[digest] for _, digest in ranked])
+    # A twin that stays would give a score away.
+    unique = list({digest: (image, digest) for image, digest in reversed(images)}.values())[::-1]
+    units, parts = _units(images, plan.recipe.group_by)
+    count, what = len(set(units.values())), "parts" if parts else "images"
+    if count < _LEAST_SCORED:
+        raise UsageError(f"--trim judges {what} by the others: {count} are too few, give at least {_LEAST_SCORED}")
+    alone = count == len(unique)
+    scored = dict((alone and _by_leaving_out(plan, unique, progress)) or _by_folds(plan, unique, units, progress))
+    shown: dict[str, list[Known]] = {}
+    for image, digest in unique:
+        if digest in scored:
+            shown.setdefault(units[digest], []).append((image, digest))
+    ranked = list(shown)
+    levels = np.stack([np.fmax.reduce([scored[digest] for _, digest in shown[unit]]) for unit in ranked])
     deviations = np.stack([modified_z(column) for column in levels.T], axis=1).max(axis=1)
     # Equal scores in the order of content, so that the order of the files does not matter.
-    order = sorted(range(len(ranked)), key=lambda at: (-deviations[at], ranked[at][1]))
+    order = sorted(range(len(ranked)), key=lambda at: (-deviations[at], ranked[at]))
     most = int((deviations > LIMIT).sum()) if asked == AUTO else int(asked * len(ranked) + 1e-9)
-    chosen = order[: min(most, len(ranked) - LEAST_LEARNT)]
+    chosen = order[: max(0, min(most, len(ranked) - LEAST_LEARNT))]
     left_out = [
-        TrimmedImage(ranked[at][0].given, ranked[at][1], float(levels[at, 0]), float(deviations[at])) for at in chosen
+        TrimmedImage(image.given, digest, float(scored[digest][0]), float(deviations[at]), parts.get(ranked[at]))
+        for at in chosen
+        for image, digest in sorted(shown[ranked[at]], key=lambda known: (-scored[known[1]][0], known[1]))
     ]
     gone = {one.sha256 for one in left_out}
-    kept = np.array([digest not in gone for _, digest in ranked])
-    return Trimmed(
-        [known for known in images if known[1] not in gone], left_out, levels[kept, 0], _notes(left_out, ranked, asked)
-    )
+    kept = np.setdiff1d(np.arange(len(ranked)), chosen)
+    notes = _notes(len(chosen), len(ranked), what, asked)
+    return Trimmed([known for known in images if known[1] not in gone], left_out, levels[kept, 0], notes)
 
 
-def _notes(left_out: list[TrimmedImage], ranked: list[Known], asked: float | str) -> list[str]:
-    if not left_out:
-        why = f"no modified z-score is above {LIMIT}" if asked == AUTO else "the share is of less than one image"
-        return [f"--trim left none of the {len(ranked)} images to learn from out: {why}"]
+def _units(images: Sequence[Known], group_by: str | None) -> tuple[dict[str, str], dict[str, str]]:
+    """What is judged as one, by the digest of each image: itself, or the digest of its part's name; and the names of
+    the parts by these. Copies under several names are of the part whose digest is lowest."""
+    if not group_by:
+        return {digest: digest for _, digest in images}, {}
+    grouping = Grouping(group_by)
+    units: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    for image, digest in images:
+        part = grouping.of(image)
+        unit = hashlib.sha256(part.encode(errors="surrogateescape")).hexdigest()
+        units[digest] = min(unit, units.get(digest, unit))
+        parts[unit] = part
+    return units, parts
+
+
+def _notes(gone: int, judged: int, what: str, asked: float | str) -> list[str]:
+    if not gone:
+        why = (
+            f"no modified z-score is above {LIMIT}" if asked == AUTO else f"the share is of less than one of the {what}"
+        )
+        return [f"--trim left none of the {judged} {what} to learn from out: {why}"]
     rule = f"their modified z-scores are above {LIMIT}" if asked == AUTO else "they score highest as if left out"
     return [
-        f"--trim left out {len(left_out)} of the {len(ranked)} images to learn from, as {rule}: look at them, for the "
+        f"--trim left out {gone} of the {judged} {what} to learn from, as {rule}: look at them, for the "
         "model knows nothing of what is good among them"
     ]
 
@@ -173,17 +207,19 @@ def _by_leaving_out(plan: Plan, images: list[Known], progress: Progress) -> Scor
     return _scores(learnt.model, mapper, places(learnt.images), digests, progress)
 
 
-def _by_folds(plan: Plan, images: list[Known], progress: Progress) -> Scores:
+def _by_folds(plan: Plan, images: list[Known], units: dict[str, str], progress: Progress) -> Scores:
     scores: Scores = []
     for fold in range(_FOLDS):
         # The first digits say what is held out; the last are of no consequence to it.
-        apart = [known for known in images if int(known[1], 16) % _FOLDS == fold]
-        others = [known for known in images if int(known[1], 16) % _FOLDS != fold]
+        apart = [known for known in images if int(units[known[1]], 16) % _FOLDS == fold]
+        others = [known for known in images if int(units[known[1]], 16) % _FOLDS != fold]
         if not apart:
             continue
         if len(others) < LEAST_LEARNT:
+            count = len(set(units.values()))
+            what = "images" if count == len(images) else "parts"
             raise UsageError(
-                f"--trim learns from some images and judges the others: {len(images)} are too few, give at least 10"
+                f"--trim learns from some {what} and judges the others: {count} are too few, give at least 10"
             )
         model = learn(plan, others, progress).model
         mapper = Mapper(model, plan.machine, plan.extractor)

@@ -21,6 +21,7 @@ from adcli.tasks.dividing import divide_new, identify
 from adcli.tasks.engines import Machine, check_machine, learning_engine, own_extractor
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.fit import Fitted, few_scored, write_fitted
+from adcli.tasks.holdout import LEAST_JOINED
 from adcli.tasks.learning import enough_memory
 from adcli.tasks.precision import settle_precision
 from adcli.tasks.recipe import Recipe
@@ -79,7 +80,7 @@ def _update(
     from adcli.engines.torch import resolve_device
 
     spec = former.spec
-    check_updates(DETECTORS[spec.method])
+    check_updates(DETECTORS[spec.method], former.detector.params)
     if machine.precision not in ("auto", spec.precision):
         raise UsageError(
             f"the model learnt in {spec.precision}, and what joins it is learnt in the same: leave out --precision"
@@ -106,6 +107,7 @@ def _update(
         machine.batch_size,
         progress,
         spec.augmentation,
+        LEAST_JOINED,
     )
     before = former.provenance
     joined_before = before.updates or ()

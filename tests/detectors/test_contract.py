@@ -24,6 +24,7 @@ from tests.models import same
 SIZE = (72, 56)  # grids of 18 x 14, 9 x 7 and 5 x 4 patches
 FLAW = (slice(24, 40), slice(16, 32))
 CPU = torch.device("cpu")
+QUICK = {"texture": {"sample": 2000, "components": 4}}  # parameters where the method's own take many times as long
 PRECISIONS = ["fp32", pytest.param("bf16", marks=pytest.mark.skipif(not fast_bf16(CPU), reason="no fast bf16 here"))]
 
 
@@ -49,6 +50,7 @@ class Bench:
     def __init__(self, name: str, precision: str = "fp32") -> None:
         self.method = DETECTORS[name]
         self.cls = self.method.detector()
+        self.params = self.cls.Params(**QUICK.get(name, {}))
         self.backbone = find_backbone(self.method.backbone or "random-resnet18")
         self.extractor = build_extractor(self.backbone.name, self.cls.layers(self.backbone), None, seed=0)
         self.engine = TorchEngine(self.extractor, CPU, precision)
@@ -61,7 +63,7 @@ class Bench:
         return ArrayFeatures(self.layers(images))
 
     def fit(self, features: ArrayFeatures, seed: int = 0, **changes: object):
-        params = dataclasses.replace(self.cls.Params(), **changes)
+        params = dataclasses.replace(self.params, **changes)
         return self.cls.fit(features, params, np.random.default_rng(seed))
 
     def model(self, detector) -> Model:
@@ -154,7 +156,7 @@ def test_an_image_scores_the_same_bits_alone_and_in_any_company(name, precision)
     alone = [scorer(images[i : i + 1]) for i in range(len(images))]
     rng = np.random.default_rng(0)
     for count in range(1, scorer.batch + 1):
-        for _ in range(4):
+        for _ in range(2):
             company = rng.choice(len(images), count, replace=False)
             grids, own, pooled = scorer(images[company])
             for at, image in enumerate(company):
@@ -332,7 +334,7 @@ def test_parameters_are_a_frozen_dataclass_with_typed_defaults(bench):
 
 def test_progress_is_reported_within_its_total(bench):
     calls = []
-    bench.cls.fit(bench.good, bench.cls.Params(), np.random.default_rng(0), lambda *call: calls.append(call))
+    bench.cls.fit(bench.good, bench.params, np.random.default_rng(0), lambda *call: calls.append(call))
     assert all(isinstance(stage, str) and done >= 0 and (done <= total or total == 0) for stage, done, total in calls)
 
 

@@ -146,6 +146,12 @@ def test_less_than_one_is_refused(name):
         fit(random_layers(3, 1), **{name: 0})
 
 
+@pytest.mark.parametrize("name", ["entries", "sample", "restarts"])
+def test_numbers_that_would_take_days_are_refused_with_the_most_there_is(name):
+    with pytest.raises(UsageError, match=rf"{name}={2**31 - 1} .* give at most [0-9,]+$"):
+        fit(random_layers(3, 1), **{name: 2**31 - 1})
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [({"variance": 0.0}, "variance"), ({"variance": 1.1}, "1.1"), ({"neighbours": 11}, "10 entries")],

@@ -144,7 +144,9 @@ def test_images_of_one_gray_are_told_from_a_texture() -> None:
     assert scores(model, images(1, 1, SIZE)).min() > 10
 
 
-@pytest.mark.parametrize("params", [{"stride": 3}, {"stride": 40}, {"block": 2}, {"block": 0}])
+@pytest.mark.parametrize(
+    "params", [{"stride": 3}, {"stride": 40}, {"block": 2}, {"block": 0}, {"block": 101}, {"block": 2**31 - 1}]
+)
 def test_what_it_cannot_be_is_refused(params: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         fit(images(2, 1, SIZE), **params)

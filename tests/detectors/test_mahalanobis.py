@@ -105,11 +105,6 @@ def test_joining_images_is_a_fit_to_all_of_them():
         np.testing.assert_allclose(one.scatter, other.scatter, rtol=1e-9, atol=1e-7)
 
 
-def test_joining_features_of_another_shape_is_refused():
-    with pytest.raises(ValueError, match="were learnt"):
-        fit(random_layers(5, 1)).updated(ArrayFeatures(random_layers(5, 1)[:2]), np.random.default_rng(0))
-
-
 def test_what_lies_outside_the_region_is_not_learnt_for_the_map():
     good = random_layers(8, 1)[:1]
     inside = np.random.default_rng(4).random((8, *SHAPES[0][1:])) < 0.6

@@ -126,6 +126,7 @@ def test_refuses_too_few_images_and_impossible_parameters():
     for change, word in [
         ({"upsample": "cubic"}, "cubic"),
         ({"epsilon": 0.0}, "epsilon"),
+        ({"epsilon": 1e-30, "reduction": "none"}, "epsilon=1e-30 leaves a covariance singular"),
         ({"epsilon": float("nan")}, "epsilon"),
         ({"reduction": "lda"}, "lda"),
         ({"dims": 25}, "24 channels"),

@@ -142,7 +142,12 @@ def test_colour_tells_a_hue_from_its_gray() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [{"patch": 6}, {"levels": 0}, {"levels": 5}, {"components": 0}, {"floor": 0.0}, {"combine": "sum"}, {"dims": -1}],
+    [
+        *({"patch": 6}, {"patch": 65, "levels": 1}),
+        *({"levels": 0}, {"levels": 5}, {"levels": 2**31 - 1}),
+        *({"components": 0}, {"components": 2**31 - 1}, {"sample": 2**31 - 1}),
+        *({"floor": 0.0}, {"combine": "sum"}, {"dims": -1}),
+    ],
 )
 def test_what_it_cannot_be_is_refused(params: dict[str, object]) -> None:
     with pytest.raises(UsageError):

@@ -109,7 +109,7 @@ def test_hours_are_those_of_the_files(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("by", [None, "lot(.)"])
 def test_the_report_alarms_no_oftener_than_stated_when_nothing_changed(by: str | None, tmp_path: Path) -> None:
     rng = np.random.default_rng([17, by is None])
-    trials, rate, alarms = 2000, 0.05, 0
+    trials, rate, alarms = 1000, 0.05, 0
     folder = scored(tmp_path / "run", [0.0])
     for _ in range(trials):
         drawn = rng.gamma(2.0, size=25 + 45).round(2)

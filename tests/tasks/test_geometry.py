@@ -76,19 +76,19 @@ def test_the_share_that_is_not_looked_at_is_told_everywhere(
 ) -> None:
     out = tmp_path / "out"
     scored = adcli("score", dataset / "test" / "good", "--out", out, "-m", roi_model)
-    assert "75.0% of each outside the region of interest" in " ".join(scored.out.split())
+    assert "75.0% of each not inspected" in " ".join(scored.out.split())
     run = json.loads((out / "run.json").read_text())
     about = json.loads(adcli("info", roi_model, "--json").out)
     for facts in (run, about):
         assert facts["uninspected_share"] == 0.75
         assert facts["roi_digest"] == load(roi_model).model.geometry.roi.digest
     table = json.loads(adcli("eval", dataset, "-m", roi_model, "--json").out)
-    assert any("75.0% of an image lies outside" in note for note in table["notes"])
+    assert any("75.0% of an image is not inspected" in note for note in table["notes"])
 
 
 def test_fit_prints_the_share_too(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
     ran = adcli("fit", dataset / "train", "-m", tmp_path / "m.h5", *QUICK, "--roi", "0%,0%,100%,50%")
-    assert "50.0% of an image outside the region of interest" in ran.out
+    assert "50.0% of an image not inspected" in ran.out
 
 
 def test_a_bank_holds_no_patch_from_outside(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_minimum_area_larger_than_the_region_is_refused_and_later_check(
     adcli("score", small, "--out", tmp_path / "out", "-m", model)
     (record,) = records(tmp_path / "out")
     assert record["verdict"] == "CHECK" and record["score"] is None
-    assert "larger than the region of interest" in record["reason"]
+    assert "larger than the inspected area of the image" in record["reason"]
 
 
 @pytest.mark.parametrize(

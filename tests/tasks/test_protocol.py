@@ -24,6 +24,19 @@ def test_the_middle_alone_is_learnt_scored_and_evaluated(dataset: Path, adcli: A
     assert ran.code == 0 and abs(row["uninspected_share"] - share) < 0.03
 
 
+def test_what_is_told_of_the_margin_names_no_region_of_interest(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
+    model, out = tmp_path / "m.h5", tmp_path / "out"
+    words = ("fit", dataset / "train", "-m", model, *QUICK, "--protocol", "paper")
+    said = [
+        adcli(*words),
+        adcli("score", dataset / "test", "-m", model, "--out", out, "--html"),
+        adcli("eval", dataset, "-m", model),
+    ]
+    texts = [" ".join((ran.out + ran.err).split()) for ran in said] + [(out / "report.html").read_text()]
+    assert all("not inspected" in text or "is not inspected" in text for text in texts)
+    assert not any("region of interest" in text for text in texts)
+
+
 def test_without_a_size_it_is_the_papers(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
     quick = [word for word in QUICK if word not in ("--image-size", QUICK[QUICK.index("--image-size") + 1])]
     ran = adcli("fit", dataset / "train", "-m", tmp_path / "m.h5", *quick, "--protocol", "paper", "-p", "dims=10")

@@ -16,7 +16,7 @@ from tests.cli.processes import Process, needs_fork
 from tests.conftest import Adcli, undecodable_png
 from tests.tasks.folders import records, timeless
 
-MANY = 96
+MANY = 64
 SCORE = ("--masks", "all", "--overlays", "all", "--maps")
 
 
@@ -61,12 +61,12 @@ def stop(process: Process, out: Path, after: int, how: int) -> int:
     ("how", "code", "after"),
     [
         (signal.SIGKILL, -signal.SIGKILL, -1),
-        (signal.SIGKILL, -signal.SIGKILL, 16),
-        (signal.SIGKILL, -signal.SIGKILL, 48),
+        (signal.SIGKILL, -signal.SIGKILL, 8),
+        (signal.SIGKILL, -signal.SIGKILL, 32),
         (signal.SIGINT, 130, -1),
-        (signal.SIGINT, 130, 32),
+        (signal.SIGINT, 130, 24),
         (signal.SIGTERM, 143, -1),
-        (signal.SIGTERM, 143, 48),
+        (signal.SIGTERM, 143, 32),
     ],
 )
 def test_a_stopped_run_is_continued_as_if_it_had_not_been(
@@ -106,7 +106,7 @@ def test_a_run_that_is_stopped_again_and_again_comes_to_its_end(
 ) -> None:
     out = tmp_path / "out"
     command = ("score", many, "--out", out, "-m", model, *SCORE)
-    for after, how in ((-1, signal.SIGINT), (16, signal.SIGKILL), (32, signal.SIGTERM), (48, signal.SIGKILL)):
+    for after, how in ((-1, signal.SIGINT), (8, signal.SIGKILL), (20, signal.SIGTERM), (32, signal.SIGKILL)):
         stop(Process(*command, "--workers", "1", "--resume", cwd=tmp_path), out, after, how)
         with (out / "results.jsonl").open("ab") as file:
             file.write(b'{"image": "torn')

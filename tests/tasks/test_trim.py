@@ -163,6 +163,73 @@ def test_copies_to_learn_from_are_left_out_with_their_image(
     assert {one["sha256"] for one in json.loads(told.out)["trimmed"]} >= set(map(sha256, bad))
 
 
+@pytest.fixture
+def photographed(dataset: Path, tmp_path: Path) -> tuple[Path, list[Path]]:
+    """Ten parts, two images each; a spoilt view of one of them, and its other view."""
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number, image in enumerate(sorted((dataset / "train" / "good").iterdir())):
+        shutil.copy(image, folder / f"part{number // 2}_{number % 2}.png")
+    spoilt(folder / "part3_1.png", folder / "part3_1.png", 3)
+    return folder, [folder / "part3_1.png", folder / "part3_0.png"]
+
+
+BY_PART = ("--group-by", "part[0-9]+", "--holdout", "0", "--json")
+
+
+@pytest.mark.parametrize("method", ["means", "padim"])
+@pytest.mark.parametrize("asked", ["auto", "10%"])
+def test_a_part_goes_whole_and_its_images_are_listed_with_its_name(
+    method: str, asked: str, photographed: tuple[Path, list[Path]], adcli: Adcli, tmp_path: Path
+) -> None:
+    folder, views = photographed
+    words = (*SMALL, *(("-p", "dims=30") if method == "padim" else ()), *BY_PART)
+    told = adcli("fit", folder, "-m", tmp_path / "m.h5", "--method", method, *words, "--trim", asked)
+    assert told.code == 0, told.err
+    assert "left out 1 of the 10 parts" in told.err
+    listed = json.loads(told.out)["trimmed"]
+    assert [(one["image"], one["part"]) for one in listed] == [(str(view), "part3") for view in views]
+    assert listed[0]["deviation"] == listed[1]["deviation"] > LIMIT
+    assert listed[0]["score"] > listed[1]["score"]
+    assert "and its part part3 is " in told.err
+    model = read(tmp_path / "m.h5")
+    assert digests_of(model.provenance.trimmed) == set(map(sha256, views))
+    assert len(model.provenance.learnt) == 18
+
+
+def test_no_view_of_a_part_makes_another_one_usual(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for number, image in enumerate(sorted((dataset / "train" / "good").iterdir())):
+        shutil.copy(image, folder / f"part{number}_0.png")
+    for view in (0, 1):  # the same defect at the same place, which is usual where one of the views is learnt from
+        spoilt(folder / f"part{9 + view}_0.png", folder / f"part9_{view}.png", 5)
+    fit = ("fit", folder, "--method", "padim", *SMALL, "-p", "dims=30", "--trim", "auto", "--holdout", "0", "--json")
+    told = adcli(*fit, "-m", tmp_path / "m.h5", "--group-by", "part[0-9]+")
+    assert {one["part"] for one in json.loads(told.out)["trimmed"]} == {"part9"}
+
+
+def test_parts_of_one_image_are_judged_as_images_are(
+    contaminated: tuple[Path, list[Path]], adcli: Adcli, tmp_path: Path
+) -> None:
+    folder, _ = contaminated
+    fit = ("fit", folder, "--method", "padim", *SMALL, "-p", "dims=30", "--trim", "auto", "--holdout", "0", "--json")
+    one = json.loads(adcli(*fit, "-m", tmp_path / "a.h5").out)["trimmed"]
+    other = json.loads(adcli(*fit, "-m", tmp_path / "b.h5", "--group-by", ".*").out)["trimmed"]
+    assert one and [image | {"part": None} for image in other] == one
+    assert [image["part"] for image in other] == [Path(image["image"]).name for image in other]
+
+
+def test_too_few_parts_to_judge_any_are_refused(
+    photographed: tuple[Path, list[Path]], adcli: Adcli, tmp_path: Path
+) -> None:
+    folder, _ = photographed
+    words = ("fit", folder, "-m", tmp_path / "m.h5", *QUICK, "--holdout", "0", "--trim", "auto", "--quiet")
+    refused = adcli(*words, "--group-by", "_[01]")
+    assert refused.code == 2
+    assert "judges parts by the others: 2 are too few" in refused.sentence
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

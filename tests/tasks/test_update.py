@@ -179,6 +179,59 @@ def test_a_method_that_cannot_join_images_refuses_in_one_sentence(
     assert not (tmp_path / "n.h5").exists()
 
 
+def test_a_model_without_its_sums_refuses_before_any_image_is_read(
+    days: tuple[Path, Path], adcli: Adcli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, words in (("padim", ("-p", "dims=9")), ("fusion", ("-p", "members=padim(dims=9)+patchcore"))):
+        fit = ("fit", days[0], "-m", tmp_path / f"{name}.h5", "--method", name, *words, *SMALL, "--holdout", "0")
+        assert adcli(*fit).code == 0
+
+    def read(*_: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr("adcli.tasks.update.identify", read)
+    for name in ("padim", "fusion"):
+        refused = adcli("fit", days[1], "--update", tmp_path / f"{name}.h5", "-m", tmp_path / "n.h5", "--quiet")
+        assert refused.code == 2
+        assert "this padim model has not kept the sums" in refused.sentence
+
+
+def test_a_single_new_image_joins_and_an_unreadable_one_does_not(
+    days: tuple[Path, Path], former: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    (one, *_), more = sorted(days[1].iterdir()), ("--update", former, "--holdout", "0")
+    assert adcli("fit", one, *more, "-m", tmp_path / "n.h5").code == 0
+    after = read(tmp_path / "n.h5").provenance
+    assert after.updates == (1,)
+    assert after.learnt_digests() == read(former).provenance.learnt_digests() | {sha256(one)}
+    one.write_bytes(undecodable_png(bytes(1000)))
+    refused = adcli("fit", one, *more, "-m", tmp_path / "x.h5", "--quiet")
+    assert refused.code == 2
+    assert "0 of the 1 images to learn from can be read" in refused.sentence
+
+
+def test_a_single_new_image_joins_where_former_ones_are_held_out_once_more(
+    days: tuple[Path, Path], former: Path, adcli: Adcli, tmp_path: Path
+) -> None:
+    learnt = next(path for path in sorted(days[1].iterdir()) if int(sha256(path), 16) / 2**256 >= 0.2)
+    assert adcli("fit", days[0], learnt, "--update", former, "-m", tmp_path / "n.h5").code == 0
+    after = read(tmp_path / "n.h5")
+    assert after.provenance.updates == (1,)
+    assert digests_of(after.calibration.digests) == digests_of(read(former).calibration.digests)
+
+
+@pytest.mark.parametrize(("share", "most"), [(0, 0), (0.5, 1)])
+def test_only_a_fit_from_nothing_takes_two_images_to_learn_from(share: float, most: int) -> None:
+    pairs = [(FoundImage(Path("a"), "a", PurePosixPath("a")), "f" * 64)]
+    assert split(pairs, share, already=5) == (pairs, [])
+    with pytest.raises(UsageError, match="too few"):
+        split(pairs, share)
+    low = [(FoundImage(Path("b"), "b", PurePosixPath("b")), "0" * 64)]
+    if share:
+        with pytest.raises(UsageError, match="give at least 2,"):
+            split(low, share, already=5)
+
+
 @pytest.mark.parametrize(
     "words",
     [
