@@ -14,6 +14,7 @@ import numpy as np
 
 from adcli.detectors import PatchScores, Scorer, check_finite, check_shapes
 from adcli.detectors.clustering import k_means
+from adcli.detectors.dictionary_graph import DictionaryGraph
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from adcli.backbones import Backbone
     from adcli.detectors import Features
+    from adcli.graphs import Graph
 
 
 _MOST = {"entries": 10_000, "sample": 1_000_000, "restarts": 100}  # beyond, k-means takes days or gigabytes
@@ -99,6 +101,10 @@ class Dictionary:
 
         return score
 
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph."""
+        return DictionaryGraph(self, _windows(self.shapes, self.params.patch))
+
 
 def _check(params: DictionaryParams) -> None:
     for name in ("patch", "entries", "neighbours", "sample", "restarts"):
@@ -125,13 +131,9 @@ def embedder(
     """
     import torch
 
-    height, width = shapes[0][1:]
     windows = [
-        (
-            _shares(height, rows, params.patch).to(device),
-            _shares(width, columns, params.patch).T.contiguous().to(device),
-        )
-        for _, rows, columns in shapes
+        (torch.from_numpy(down).to(device), torch.from_numpy(across).T.contiguous().to(device))
+        for down, across in _windows(shapes, params.patch)
     ]
 
     def embed(features: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -144,17 +146,20 @@ def embedder(
     return embed
 
 
-def _shares(grid: int, cells: int, patch: int) -> torch.Tensor:
+def _windows(shapes: tuple[tuple[int, int, int], ...], patch: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each layer the shares (h, h_l) and (w, w_l)."""
+    height, width = shapes[0][1:]
+    return [(_shares(height, rows, patch), _shares(width, columns, patch)) for _, rows, columns in shapes]
+
+
+def _shares(grid: int, cells: int, patch: int) -> np.ndarray:
     """(grid, cells) float32: the share that each cell of a layer has in the patch at each cell of the first grid, in
     one direction."""
-    import torch
-
     side = min(patch, grid)
-    low = (torch.arange(grid, dtype=torch.float64).unsqueeze(1) + (1 - side) / 2).clamp(0, grid - side)
-    high = low + side
-    edges = torch.arange(cells + 1, dtype=torch.float64) * grid / cells
-    overlap = (torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])).clamp_min(0)
-    return (overlap / side).float()
+    low = (np.arange(grid, dtype=np.float64)[:, np.newaxis] + (1 - side) / 2).clip(0, grid - side)
+    edges = np.arange(cells + 1, dtype=np.float64) * grid / cells
+    overlap = (np.minimum(low + side, edges[1:]) - np.maximum(low, edges[:-1])).clip(0)
+    return (overlap / side).astype(np.float32)
 
 
 def _distances(reduced: torch.Tensor, entries: torch.Tensor, neighbours: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from adcli.detectors import Batch, LeftOutScorer, Method, PatchScores, Scorer, check_shapes
+from adcli.detectors.fusion_graph import FusionGraph
 from adcli.detectors.members import Spelt, bind, read_members, union
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from adcli.backbones import Backbone
     from adcli.detectors import Features
+    from adcli.graphs import Graph
 
 _LOW, _HIGH = 0.9, 0.995  # quantiles of good patches that become 0 and 1: q_a and q_b of EfficientAD
 _EVERY = 5  # one image of so many is held out, as `fit` does by default
@@ -112,6 +114,13 @@ class Fusion:
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """Mean or maximum of (score - centre) / spread over the members, on the finest one's grid."""
         return self._fused([member.detector.scorer(device) for member in self.members])
+
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph; none where a member has none."""
+        graphs = [
+            member.detector.graph(False) if hasattr(member.detector, "graph") else None for member in self.members
+        ]
+        return None if None in graphs else FusionGraph(self, graphs)
 
     def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
         """The same of the members' left-out scores, as exact as those are; the scales have seen all images.

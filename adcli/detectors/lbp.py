@@ -22,6 +22,7 @@ from adcli.detectors import (
     check_shapes,
 )
 from adcli.detectors.gray import channels_of
+from adcli.detectors.lbp_graph import LBPGraph
 from adcli.detectors.patterns import BINS, SCALES, uniform_patterns
 from adcli.detectors.shrinkage import ledoit_wolf, moved
 from adcli.errors import UsageError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from adcli.backbones import Backbone
     from adcli.detectors import Features
+    from adcli.graphs import Graph
 
 _DIMS = sum(BINS)
 _LEAST_VARIANCE = 1e-9  # of a bin, where all blocks are the same: some thousandth of a pixel in a block
@@ -150,6 +152,11 @@ class LBP:
 
         return score
 
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph."""
+        mean, whiten = _gaussian(self._sums)
+        return LBPGraph(self.shapes[0][1:], self.grid, self.params.block, mean, whiten)
+
     def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
         """The distances of a model of the other images, exact but for rounding: the blocks of an image are taken off
         the sums, those in the region of interest.
@@ -220,14 +227,11 @@ def _sums_of(vectors: torch.Tensor) -> _Sums:
 def _gaussian(sums: _Sums) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and whitener (D, D), by which a row is multiplied from the right, of the covariance as Ledoit and Wolf
     2004 shrink it, see `shrinkage`. S alone is singular, as each histogram has the sum 1."""
-    import torch
-
     n, vectors, products, cubes, fourth = sums
     mean = vectors / n
     scatter = products - n * np.outer(mean, mean)
-    tensors = (torch.as_tensor(np.asarray(part, np.float64)) for part in (mean, n, vectors, products, cubes, fourth))
-    _, fourths = moved(*tensors)
-    share = float(ledoit_wolf(torch.tensor(float(n)), torch.as_tensor(scatter), fourths))
+    _, fourths = moved(mean, n, vectors, products, cubes, fourth)
+    share = float(ledoit_wolf(n, scatter, fourths))
     share = min(max(share, 1 / n), 1.0)
     mu = max(float(np.trace(scatter)) / (n * _DIMS), _LEAST_VARIANCE)
     shrunk = (1 - share) * scatter / n + share * mu * np.eye(_DIMS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from adcli.detectors import (
     check_places,
     check_shapes,
 )
+from adcli.detectors.mahalanobis_graph import MahalanobisGraph
 from adcli.detectors.shrinkage import ledoit_wolf, oracle_approximating
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from adcli.backbones import Backbone
     from adcli.detectors import Features
+    from adcli.graphs import Graph
 
 REDUCTIONS = ("none", "pca", "npca")
 _LEAST_RELATIVE = 1e-3  # of the features' own size, their least standard deviation: above what machines differ by
@@ -99,7 +101,13 @@ class Mahalanobis:
     def scorer(self, device: torch.device | str = "cpu") -> Scorer:
         """Distance of every patch to its position's Gaussian, and of the averaged features to theirs, each summed over
         the layers."""
-        return self._scorer([_gaussians(level, self.params).on(device) for level in self.levels])
+        import torch
+
+        return self._scorer([_gaussians(level, self.params, torch).on(device) for level in self.levels])
+
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph."""
+        return MahalanobisGraph(self.shapes, [_gaussians(level, self.params, np) for level in self.levels], own)
 
     def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
         """The scores of a fit without the image, exact but for rounding: the image is taken off the sums, and its
@@ -122,7 +130,7 @@ class Mahalanobis:
             for number, place in enumerate(places.tolist()):
                 image = tuple(layer[number : number + 1] for layer in features)
                 without = [
-                    _gaussians(_without(level, place, vectors(layer[0])), self.params).on(device)
+                    _gaussians(_without(level, place, vectors(layer[0])), self.params, torch).on(device)
                     for level, layer in zip(self.levels, image, strict=True)
                 ]
                 each.append(self._scorer(without)(image))
@@ -130,7 +138,7 @@ class Mahalanobis:
 
         return score
 
-    def _scorer(self, gaussians: list[_Gaussians]) -> Scorer:
+    def _scorer(self, gaussians: list[Gaussians]) -> Scorer:
         import torch
         import torch.nn.functional as functional
 
@@ -157,17 +165,17 @@ class Mahalanobis:
         return score
 
 
-class _Gaussians(NamedTuple):
+class Gaussians(NamedTuple):
     """Of one layer: mean and whitener, that is |(x - mean) whitener| is the distance. Kept axes: K."""
 
-    mean: torch.Tensor  # (P, C) float64
-    whiten: torch.Tensor  # (C, K) float64
-    pooled_mean: torch.Tensor  # (C,) float64
-    pooled_whiten: torch.Tensor  # (C, K') float64
+    mean: Any  # (P, C) float64
+    whiten: Any  # (C, K) float64
+    pooled_mean: Any  # (C,) float64
+    pooled_whiten: Any  # (C, K') float64
 
-    def on(self, device: torch.device | str) -> _Gaussians:
+    def on(self, device: torch.device | str) -> Gaussians:
         """The same on a device, those of the positions in float32."""
-        return _Gaussians(
+        return Gaussians(
             self.mean.float().to(device),
             self.whiten.float().to(device),
             self.pooled_mean.to(device),
@@ -290,57 +298,56 @@ def _without(level: Level, place: int, image: torch.Tensor) -> Level:
 # What follows of it
 
 
-def _gaussians(level: Level, params: MahalanobisParams) -> _Gaussians:
-    import torch
-
-    pooled = torch.from_numpy(level.pooled).double()
+def _gaussians(level: Level, params: MahalanobisParams, library: Any) -> Gaussians:
+    """With tensors or arrays, as `library` is torch or numpy: that is faster, and this needs no torch."""
+    pooled = library.asarray(level.pooled, dtype=library.float64)
     pooled_mean = pooled.mean(0)
     count = len(pooled)
     centred = pooled - pooled_mean
     pooled_scatter = centred.T @ centred
     freedom = np.maximum(level.shown - 1, 0).sum()
-    covariance = torch.from_numpy(level.scatter) / max(freedom, 1)
+    covariance = library.asarray(level.scatter) / max(freedom, 1)
     # Patches of an image are not independent of each other: they count as so many as their average's variance tells.
-    spread = float(covariance.trace() / (pooled_scatter.trace() / (count - 1)).clamp_min(_LEAST_VARIANCE))
+    spread = float(covariance.trace()) / max(float(pooled_scatter.trace()) / (count - 1), _LEAST_VARIANCE)
     independent = count * min(max(spread, 1.0), float((level.shown > 0).sum()))
 
-    def of_images(axes: torch.Tensor, variances: torch.Tensor) -> float:
+    def of_images(axes: Any, variances: Any) -> float:
         along = centred @ axes
-        fourths = along.square().sum(1).square().sum()
-        share = float(ledoit_wolf(torch.tensor(float(count)), along.T @ along, fourths))
+        squares = (along * along).sum(1)
+        share = float(ledoit_wolf(float(count), along.T @ along, (squares * squares).sum()))
         return max(share, 1 / count)  # of two images, whose covariance has one direction, it would be none at all
 
-    def of_patches(axes: torch.Tensor, variances: torch.Tensor) -> float:
+    def of_patches(axes: Any, variances: Any) -> float:
         return oracle_approximating(independent, variances)
 
-    mean = torch.from_numpy(level.mean)
-    whiten = _whitener(covariance, float(mean.square().mean()), params, of_patches)
-    pooled_whiten = _whitener(pooled_scatter / count, float(pooled_mean.square().mean()), params, of_images)
-    return _Gaussians(mean, whiten, pooled_mean, pooled_whiten)
+    mean = library.asarray(level.mean)
+    whiten = _whitener(covariance, float((mean * mean).mean()), params, of_patches, library)
+    size = float((pooled_mean * pooled_mean).mean())
+    pooled_whiten = _whitener(pooled_scatter / count, size, params, of_images, library)
+    return Gaussians(mean, whiten, pooled_mean, pooled_whiten)
 
 
 def _whitener(
-    covariance: torch.Tensor,
+    covariance: Any,
     size: float,
     params: MahalanobisParams,
-    share_of: Callable[[torch.Tensor, torch.Tensor], float],
-) -> torch.Tensor:
+    share_of: Callable[[Any, Any], float],
+    library: Any,
+) -> Any:
     """(C, K): the axes kept, each divided by the standard deviation along it after shrinking. `size` is the mean square
     of the features themselves, which bounds what can be told of them."""
-    import torch
-
-    variances, axes = torch.linalg.eigh(covariance)
-    variances, axes = variances.flip(0).clamp_min(0), axes.flip(1)  # the largest first
+    variances, axes = library.linalg.eigh(covariance)
+    variances, axes = library.flip(variances, (0,)).clip(0), library.flip(axes, (1,))  # the largest first
     kept = _kept(variances, params)
     variances, axes = variances[kept], axes[:, kept]
     share = _fixed_share(params.shrinkage)
     if share is None:
         share = share_of(axes, variances)
     shrunk = (1 - share) * variances + share * variances.mean()
-    return axes / shrunk.clamp_min(_LEAST_RELATIVE**2 * size + _LEAST_VARIANCE).sqrt()
+    return axes / shrunk.clip(_LEAST_RELATIVE**2 * size + _LEAST_VARIANCE) ** 0.5
 
 
-def _kept(variances: torch.Tensor, params: MahalanobisParams) -> slice:
+def _kept(variances: Any, params: MahalanobisParams) -> slice:
     """Which of the axes, in the order of their variances (C,), the largest first.
 
     `pca` keeps as many as explain the share and one with which they do, `npca` those from the one before on, as far as
@@ -349,6 +356,6 @@ def _kept(variances: torch.Tensor, params: MahalanobisParams) -> slice:
     if params.reduction == "none":
         return slice(None)
     varying = int((variances > variances[0] * len(variances) * 2.0**-52).sum())
-    explained = variances.cumsum(0) / variances.sum().clamp_min(_LEAST_VARIANCE)
+    explained = variances.cumsum(0) / max(float(variances.sum()), _LEAST_VARIANCE)
     last = min(int((explained <= params.variance).sum()), max(varying - 1, 0))
     return slice(0, last + 1) if params.reduction == "pca" else slice(max(last - 1, 0), max(varying, 1))

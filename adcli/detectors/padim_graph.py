@@ -21,24 +21,25 @@ class PaDiMGraph:
     """Mahalanobis distances (eq. 2 of the paper) as norms of whitened residuals: `PaDiM.scorer`, see Graph."""
 
     together = _TOGETHER
+    arrays = 1
 
     def __init__(self, detector: PaDiM):
         self._reduction, self._params = detector.reduction, detector.params
         self.grid = tuple(detector.shapes[0][1:])
         self._shapes, self._mean, self._packed = detector.shapes, detector.mean, detector.whitener
 
-    def queries(self, ops: Operations, layers: Sequence[Node]) -> Node:
-        """Residuals (P, D)."""
+    def queries(self, ops: Operations, layers: Sequence[Node]) -> list[Node]:
+        """Residuals (1, P, D)."""
         reduced = reduce_layers(ops, self._reduction, self._shapes, self._params.upsample == "bilinear", layers)
-        vectors = ops.transpose(ops.reshape(reduced, (self._mean.shape[1], len(self._mean))), (1, 0))
-        return ops.subtract(vectors, ops.constant(self._mean))
+        vectors = ops.transpose(ops.reshape(reduced, (1, self._mean.shape[1], len(self._mean))), (0, 2, 1))
+        return [ops.subtract(vectors, ops.constant(self._mean[np.newaxis]))]
 
-    def scores(self, ops: Operations, queries: Node) -> tuple[Node, Node | None]:
+    def scores(self, ops: Operations, queries: Sequence[Node]) -> tuple[Node, Node | None]:
         """Their lengths (N, P) once whitened. A triangle is cut in two, and a quarter of the products with it left out:
         the first components of a whitened residual take its first ones only."""
         dims = self._mean.shape[1]
         half = (dims + 1) // 2
-        residuals = ops.transpose(queries, (1, 0, 2))  # (P, N, D)
+        residuals = ops.transpose(queries[0], (1, 0, 2))  # (P, N, D)
         first = ops.take(residuals, ops.constant(np.arange(half)), 2)
         squares = []
         for vectors, rows in ((first, (0, half)), (residuals, (half, dims))):

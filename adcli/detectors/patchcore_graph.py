@@ -24,6 +24,7 @@ class PatchCoreGraph:
     """
 
     together = 1
+    arrays = 1
 
     def __init__(self, detector: PatchCore, own: bool):
         """`own`: with the method's own image score."""
@@ -36,8 +37,8 @@ class PatchCoreGraph:
         self._centre = bank.mean(0, dtype=np.float64).astype(np.float32)
         self._bank = bank - self._centre
 
-    def queries(self, ops: Operations, layers: Sequence[Node]) -> Node:
-        """Locally aware patch features (P, D): `patches.embed`."""
+    def queries(self, ops: Operations, layers: Sequence[Node]) -> list[Node]:
+        """Locally aware patch features (1, P, D): `patches.embed`."""
         parts = []
         for number, layer in enumerate(layers):
             pooled = ops.average_pool(layer, (3, 3), (1, 1), (1, 1), ceil=False, zeros=True)
@@ -46,34 +47,34 @@ class PatchCoreGraph:
         vectors = ops.transpose(ops.reshape(ops.concatenate(parts, 1), (self._channels, patches)), (1, 0))
         if self._channels > self._dims:
             vectors = ops.matmul(vectors, ops.constant(_pooling(self._channels, self._dims)))
-        return ops.subtract(vectors, ops.constant(self._centre[np.newaxis]))
+        return [ops.reshape(ops.subtract(vectors, ops.constant(self._centre[np.newaxis])), (1, patches, -1))]
 
-    def scores(self, ops: Operations, queries: Node) -> tuple[Node, Node | None]:
-        """Of one image: (1, P) and (1,)."""
+    def scores(self, ops: Operations, queries: Sequence[Node]) -> tuple[Node, Node | None]:
+        """Patch scores (N, P), and the image score (1,) of one image."""
         patches, dims = self.grid[0] * self.grid[1], self._bank.shape[1]
-        queries = ops.reshape(queries, (patches, dims))
+        vectors = ops.reshape(queries[0], (-1, dims))
         bank = ops.constant(self._bank)
-        nearest = self._nearest(ops, queries)  # (P,)
-        residual = ops.subtract(queries, ops.take(bank, nearest, 0))
-        distance = ops.root(ops.sum(ops.multiply(residual, residual), (1,)))  # (P,)
+        nearest = self._nearest(ops, vectors)  # (N P,)
+        residual = ops.subtract(vectors, ops.take(bank, nearest, 0))
+        distance = ops.root(ops.sum(ops.multiply(residual, residual), (1,)))  # (N P,)
         if self._factors is not None:
             distance = ops.multiply(distance, ops.take(ops.constant(self._factors), nearest, 0))
-        grid = ops.reshape(distance, (1, patches))
+        grid = ops.reshape(distance, (-1, patches))
         if not self._own:
             return grid, None
         highest, farthest = ops.top(distance, 1, 0)  # (1,) each
         if self._neighbours < 2 or len(self._bank) < 2:
             return grid, highest
         return grid, self._reweighted(
-            ops, ops.take(queries, farthest, 0), highest, ops.take(bank, ops.take(nearest, farthest, 0), 0), bank
+            ops, ops.take(vectors, farthest, 0), highest, ops.take(bank, ops.take(nearest, farthest, 0), 0), bank
         )
 
     def _nearest(self, ops: Operations, queries: Node) -> Node:
-        """Rows (P,) of the bank: those with the largest q.b - |b|^2 / 2."""
+        """Rows (n,) of the bank: those with the largest q.b - |b|^2 / 2."""
         closest, rows = [], []
         for start in range(0, len(self._bank), _ROWS):
             closeness = self._closeness(ops, queries, self._bank[start : start + _ROWS])
-            value, row = ops.top(closeness, 1, 1)  # (P, 1) each
+            value, row = ops.top(closeness, 1, 1)  # (n, 1) each
             closest.append(value)
             rows.append(ops.add(row, ops.constant(np.array([[start]], np.int32))) if start else row)
         _, block = ops.top(ops.concatenate(closest, 1), 1, 1)

@@ -2,18 +2,17 @@
 
     (1 - share) S + share mu I,    mu = trace(S) / D
 
-Tensors; leading dimensions (...) are covariances independent of each other.
+Tensors, or numpy's arrays alike; leading dimensions (...) are covariances independent of each other.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    import torch
+Tensor = TypeVar("Tensor", bound=Any)
 
 
-def ledoit_wolf(count: torch.Tensor, scatter: torch.Tensor, fourths: torch.Tensor) -> torch.Tensor:
+def ledoit_wolf(count: Tensor, scatter: Tensor, fourths: Tensor) -> Tensor:
     """The share (...) of Ledoit and Wolf 2004, "A well-conditioned estimator for large-dimensional covariance
     matrices", J. Multivariate Analysis 88, lemmas 3.2 to 3.4, from sums over n vectors y of D dimensions about their
     mean: n (...), the scatter (..., D, D), which is the sum of y y^T, and `fourths` (...), the sum of |y|^4.
@@ -23,51 +22,52 @@ def ledoit_wolf(count: torch.Tensor, scatter: torch.Tensor, fourths: torch.Tenso
     b^2 are |y|^4 / D - 2 y^T S y / D + |S|^2, and the y^T S y sum to n |S|^2 D: no vector is needed a second time.
     """
     dims = scatter.shape[-1]
-    squared = scatter.square().sum((-2, -1)) / count.square()  # trace(S S^T)
-    mu = scatter.diagonal(dim1=-2, dim2=-1).sum(-1) / (count * dims)
-    distance = squared / dims - mu.square()
+    squared = (scatter * scatter).sum((-2, -1)) / (count * count)  # trace(S S^T)
+    mu = scatter.diagonal(0, -2, -1).sum(-1) / (count * dims)
+    distance = squared / dims - mu * mu
     error = (fourths / count - squared) / (count * dims)
     # Of D = 1, or of vectors that are all the same, S is the sphere itself.
-    return (error / distance).clamp(0, 1).where(distance > 0, 1.0)
+    alike = ~(distance > 0)
+    return (error / (distance + alike)).clip(0, 1) * ~alike + alike
 
 
-def oracle_approximating(count: float, variances: torch.Tensor) -> float:
+def oracle_approximating(count: float, variances: Tensor) -> float:
     """The share of Chen, Wiesel, Eldar and Hero 2010, "Shrinkage algorithms for MMSE covariance estimation", IEEE
     Trans. Signal Processing 58, eq. 23, from the eigenvalues (D,) of S: for Gaussian vectors, as many as `count` that
     are independent of each other, which need not be a whole number.
     """
     dims = len(variances)
-    trace, squared = float(variances.sum()), float(variances.square().sum())
+    trace, squared = float(variances.sum()), float((variances * variances).sum())
     spread = (count + 1 - 2 / dims) * (squared - trace**2 / dims)
     error = (1 - 2 / dims) * squared + trace**2
     return min(1.0, error / spread) if spread > 0 else 1.0
 
 
 def moved(
-    offset: torch.Tensor,
-    count: torch.Tensor,
-    sums: torch.Tensor,
-    scatter: torch.Tensor,
-    cubes: torch.Tensor,
-    fourths: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
+    offset: Tensor,
+    count: Tensor,
+    sums: Tensor,
+    scatter: Tensor,
+    cubes: Tensor,
+    fourths: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Sums of |z|^2 z (..., D) and of |z|^4 (...) of the vectors z = y - offset (..., D), from those of the y: their
     number (...), the sum of y (..., D), of y y^T (..., D, D), of |y|^2 y and of |y|^4.
 
     By |z|^2 = |y|^2 - 2 y.offset + |offset|^2, multiplied out.
     """
-    square = offset.square().sum(-1)  # (...)
+    square = (offset * offset).sum(-1)  # (...)
     along = (sums * offset).sum(-1)
-    trace = scatter.diagonal(dim1=-2, dim2=-1).sum(-1)
-    turned = (scatter @ offset.unsqueeze(-1)).squeeze(-1)  # (..., D)
+    trace = scatter.diagonal(0, -2, -1).sum(-1)
+    turned = (scatter @ offset[..., None])[..., 0]  # (..., D)
     new_fourths = (
         fourths
         - 4 * (cubes * offset).sum(-1)
         + 4 * (turned * offset).sum(-1)
         + 2 * square * trace
         - 4 * square * along
-        + count * square.square()
+        + count * (square * square)
     )
     factor = 2 * along - trace - count * square
-    new_cubes = cubes - 2 * turned + square.unsqueeze(-1) * sums + factor.unsqueeze(-1) * offset
+    new_cubes = cubes - 2 * turned + square[..., None] * sums + factor[..., None] * offset
     return new_cubes, new_fourths

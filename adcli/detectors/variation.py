@@ -22,6 +22,7 @@ from adcli.detectors import (
     check_shapes,
 )
 from adcli.detectors.gray import channels_of
+from adcli.detectors.variation_graph import VariationGraph
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from adcli.backbones import Backbone
     from adcli.detectors import Features
+    from adcli.graphs import Graph
 
 _LEVELS = 65535  # of white: what 16-bit images have, so that sums of them are whole numbers and their order is none
 
@@ -133,6 +135,11 @@ class Variation:
             return _worst(channels_of(features[0], self.params.colour) - mean, allowed)
 
         return score
+
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph."""
+        allowed = np.maximum(np.float32(self.params.relative) * self.deviation, np.float32(self.params.absolute / 255))
+        return VariationGraph(self.mean, allowed)
 
     def left_out_scorer(self, device: torch.device | str = "cpu") -> LeftOutScorer:
         """The scores of a model of the other images, exact but for rounding: with n images that show a pixel and

@@ -87,6 +87,9 @@ class ONNXOperations:
     def softmax(self, x: str, axis: int) -> str:
         return self._node("Softmax", x, axis=axis)
 
+    def round(self, x: str) -> str:
+        return self._node("Round", x)
+
     def root(self, x: str) -> str:
         return self._node("Sqrt", x)
 

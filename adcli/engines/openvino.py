@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,10 +48,10 @@ class OpenVINOScorer:
         self._grid = graph.grid
         with _faults("cannot compile this model"):
             front = _front(network, weights, graph, image_size)
-            patches, dims = front.output(0).shape
+            shapes = [(batch, *list(output.shape)[1:]) for output in front.outputs[:-1]]
             # The other half is compiled beside what comes next, which is reading the first images.
             beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
-            self._back = beside.submit(lambda: _compile(_back(graph, (batch, patches, dims)), precision, threads))
+            self._back = beside.submit(lambda: _compile(_back(graph, shapes), precision, threads))
             beside.shutdown(wait=False)
             self._front = _compile(front, precision, threads)
         self._own = threading.local()  # each thread's requests, and where they put their queries
@@ -62,20 +62,22 @@ class OpenVINOScorer:
         pooled = []
         with _faults("failed"):
             for number, image in enumerate(pixels):
-                vectors, features = front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
-                queries[number] = vectors
+                *vectors, features = front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
+                for part, values in zip(queries, vectors, strict=True):
+                    part[number] = values[0]
                 pooled.append(features[0].copy())
-            queries[len(pixels) :] = queries[0]
-            found = list(back.infer([queries], share_inputs=True, share_outputs=True).values())
+            for part in queries:
+                part[len(pixels) :] = part[0]
+            found = list(back.infer(queries, share_inputs=True, share_outputs=True).values())
         scores = found[0][: len(pixels)].reshape(-1, *self._grid).copy()
         own = found[1][: len(pixels)].copy() if len(found) > 1 else None
         return Scored(scores, own, np.stack(pooled))
 
-    def _requests(self) -> tuple[Any, Any, np.ndarray]:
+    def _requests(self) -> tuple[Any, Any, list[np.ndarray]]:
         if not hasattr(self._own, "requests"):
             with _faults("cannot compile this model"):
                 front, back = self._front, self._back.result()
-            queries = np.zeros(tuple(back.input(0).shape), np.float32)
+            queries = [np.zeros(tuple(one.shape), np.float32) for one in back.inputs]
             self._own.requests = front.create_infer_request(), back.create_infer_request(), queries
         return self._own.requests
 
@@ -138,17 +140,17 @@ def _pixels(image_size: tuple[int, int]) -> Any:
 def _front(
     network: Network, weights: Mapping[str, np.ndarray], graph: Graph, image_size: tuple[int, int]
 ) -> openvino.Model:
-    """An image (1, H, W, 3) to queries (P, D), and the deepest layer's features averaged over its grid (1, C)."""
+    """An image (1, H, W, 3) to queries (1, n, D), and the deepest layer's features averaged over its grid (1, C)."""
     ops = OpenVINOOperations()
     pixels = _pixels(image_size)
     layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
     areas = [layer.output(0).shape[2] * layer.output(0).shape[3] for layer in layers]
     deepest = max(number for number, area in enumerate(areas) if area == min(areas))
-    return openvino.Model([graph.queries(ops, layers), ops.mean(layers[deepest], (2, 3))], [pixels])
+    return openvino.Model([*graph.queries(ops, layers), ops.mean(layers[deepest], (2, 3))], [pixels])
 
 
-def _back(graph: Graph, shape: tuple[int, ...]) -> openvino.Model:
-    """Queries (N, P, D) to patch scores (N, P), and to image scores (N,) where the method has its own."""
-    queries = openvino.opset14.parameter(list(shape), np.float32)
+def _back(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> openvino.Model:
+    """Queries (N, n, D) to patch scores (N, P), and to image scores (N,) where the method has its own."""
+    queries = [openvino.opset14.parameter(list(shape), np.float32) for shape in shapes]
     found = graph.scores(OpenVINOOperations(), queries)
-    return openvino.Model([node for node in found if node is not None], [queries])
+    return openvino.Model([node for node in found if node is not None], queries)

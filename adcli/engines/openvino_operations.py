@@ -81,6 +81,9 @@ class OpenVINOOperations:
     def softmax(self, x: Any, axis: int) -> Any:
         return opset.softmax(x, axis)
 
+    def round(self, x: Any) -> Any:
+        return opset.round(x, "half_to_even")
+
     def root(self, x: Any) -> Any:
         return opset.sqrt(x)
 

@@ -87,6 +87,10 @@ class Operations(Protocol):
         """exp x, divided by its sum along an axis."""
         ...
 
+    def round(self, x: Node) -> Node:
+        """The nearest whole number, of two the even one."""
+        ...
+
     def root(self, x: Node) -> Node:
         """The square root."""
         ...
@@ -129,11 +133,13 @@ class Graph(Protocol):
 
     grid: tuple[int, int]  # h, w of the patch scores, P = h w
     together: int  # images that the second half takes at once, its arrays being read once for all of them
+    arrays: int  # that the first half gives the second
 
-    def queries(self, ops: Operations, layers: Sequence[Node]) -> Node:
-        """Features (1, C, h, w) a layer to what is compared of them, (P, D), a row a patch."""
+    def queries(self, ops: Operations, layers: Sequence[Node]) -> list[Node]:
+        """Features (1, C, h, w) a layer to what is compared of them: arrays (1, n, D), such as one row a patch."""
         ...
 
-    def scores(self, ops: Operations, queries: Node) -> tuple[Node, Node | None]:
-        """Queries (N, P, D) of `together` images to patch scores (N, P), and the method's own image scores (N,)."""
+    def scores(self, ops: Operations, queries: Sequence[Node]) -> tuple[Node, Node | None]:
+        """Queries (N, n, D) of up to `together` images, or of any number without their image scores, to patch scores
+        (N, P), and the method's own image scores (N,)."""
         ...

@@ -26,8 +26,7 @@ class Pipeline:
         """Pixels (1, H, W, 3) RGB in [0, 1] to the map (1, H, W)."""
         layers = build(ops, self.network, self.weights, ops.transpose(pixels, (0, 3, 1, 2)))
         height, width = self.detector.grid
-        queries = ops.reshape(self.detector.queries(ops, layers), (1, height * width, -1))
-        scores, _ = self.detector.scores(ops, queries)
+        scores, _ = self.detector.scores(ops, self.detector.queries(ops, layers))
         grid = ops.reshape(scores, (1, height, width))
         enlarged = ops.matmul(ops.constant(self.rows[np.newaxis]), grid)
         return ops.matmul(enlarged, ops.constant(self.columns[np.newaxis]), turned=True)

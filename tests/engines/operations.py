@@ -28,6 +28,9 @@ OPERATIONS = {
     "clip": lambda ops, x: ops.clip(x, -0.5, 0.25),
     "sigmoid": lambda ops, x: ops.sigmoid(x),
     "softmax": lambda ops, x: ops.softmax(x, 1),
+    "round": lambda ops, x: ops.round(
+        ops.multiply(ops.round(ops.multiply(x, x)), ops.constant(np.float32([[[[1.5]]]])))
+    ),
     "root": lambda ops, x: ops.root(ops.multiply(x, x)),
     "concatenate": lambda ops, x: ops.concatenate([x, ops.relu(x)], 1),
     "take": lambda ops, x: ops.take(x, ops.constant(np.array([3, 0, 3])), 1),

@@ -33,7 +33,9 @@ def test_each_operation_is_what_torch_makes_of_it(name):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture(scope="module", params=["padim", "patchcore"])
+@pytest.fixture(
+    scope="module", params=["padim", "patchcore", "fusion", "mahalanobis", "variation", "lbp", "dictionary"]
+)
 def bench(request):
     return Bench(request.param)
 
@@ -69,11 +71,13 @@ def test_it_says_what_torch_says(bench, detector):
 
 @pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
 def test_bf16_is_near(bench, detector):
+    if not network_of(bench.extractor).steps:
+        pytest.skip("pixels are what they are in any precision")
     for found, exact in zip(
         one_by_one(scorer_of(bench, detector, "bf16")), one_by_one(scorer_of(bench, detector)), strict=True
     ):
         assert not np.array_equal(found.grid, exact.grid)
-        np.testing.assert_allclose(found.grid.max(), exact.grid.max(), rtol=0.05)
+        np.testing.assert_allclose(found.grid.max(), exact.grid.max(), rtol=0.05, atol=0.02)
 
 
 def test_neighbours_change_nothing_to_the_bit(bench, detector):
@@ -112,6 +116,8 @@ def test_an_own_score_that_nobody_asks_for_is_not_there(bench, detector):
 
 def test_what_cannot_be_compiled_is_one_sentence(bench, detector):
     weights = dict(bench.extractor.state())
+    if not weights:
+        pytest.skip("nothing to compile")
     weights["conv1.weight"] = weights["conv1.weight"][:, :2]
     graph = detector.graph(True)
     with pytest.raises(EnvironmentFault, match="use --engine torch"):

@@ -25,10 +25,11 @@ def by_graph(detector, layers, own=True):
     graph = detector.graph(own)
     ops = TorchOperations()
     exact = [torch.from_numpy(layer).double() for layer in layers]
-    queries = torch.stack([graph.queries(ops, [layer[i : i + 1] for layer in exact]) for i in range(len(exact[0]))])
+    each = [graph.queries(ops, [layer[i : i + 1] for layer in exact]) for i in range(len(exact[0]))]
+    queries = [torch.cat(parts) for parts in zip(*each, strict=True)]
     grids, images = [], []
-    for start in range(0, len(queries), graph.together):
-        grid, image = graph.scores(ops, queries[start : start + graph.together])
+    for start in range(0, len(each), graph.together):
+        grid, image = graph.scores(ops, [part[start : start + graph.together] for part in queries])
         grids.append(grid.reshape(-1, *graph.grid))
         images.append(image)
     return torch.cat(grids).numpy(), None if images[0] is None else torch.cat(images).numpy()
@@ -66,6 +67,35 @@ VARIANTS = {
         {"coreset": 0.05, "dims": 100},
         {"coreset": 0.05, "denoise": 0.15},
     ],
+    "variation": [
+        {},
+        {"colour": True},
+        {"absolute": 1.0, "relative": 3.0},
+    ],
+    "dictionary": [
+        {},
+        {"normalise": True},
+        {"neighbours": 3, "patch": 5},
+        {"variance": 1.0, "entries": 40, "patch": 30},  # patches wider than the image
+    ],
+    "lbp": [
+        {},
+        {"stride": 5},  # cells of unequal size
+        {"stride": 10, "block": 1},
+    ],
+    "mahalanobis": [
+        {},
+        {"reduction": "pca"},
+        {"reduction": "npca", "variance": 0.9},
+        {"shrinkage": "0.2"},
+    ],
+    "fusion": [
+        {},
+        {"fuse": "max"},
+        {"members": "padim(dims=20)+padim(dims=7,reduction=ortho)"},  # several images together
+        {"members": "mahalanobis+padim(dims=20)"},  # of several arrays
+        {"members": "patchcore(coreset=0.05)+padim(dims=20)+patchcore(coreset=0.02)"},  # the finest grid comes second
+    ],
 }
 
 
@@ -98,6 +128,12 @@ def test_a_bank_on_disk_has_no_graph(monkeypatch):
     detector = bench.fit(bench.good, coreset=0.1)
     monkeypatch.setattr("adcli.detectors.patchcore.RESIDENT_BYTES", detector.bank.nbytes - 1)
     assert detector.graph(True) is None
+
+
+def test_a_fusion_has_no_graph_where_a_member_has_none():
+    bench = Bench("fusion")
+    for members in ("padim(dims=20)+patchcore(coreset=0.05,whiten=yes)", "padim(dims=20)+spade"):
+        assert bench.fit(bench.good, members=members).graph(True) is None
 
 
 def test_padim_has_no_graph_where_the_whiteners_are_too_large(monkeypatch):

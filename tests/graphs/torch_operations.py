@@ -57,6 +57,9 @@ class TorchOperations:
     def softmax(self, x, axis):
         return x.softmax(axis)
 
+    def round(self, x):
+        return x.round()
+
     def root(self, x):
         return x.sqrt()
 
