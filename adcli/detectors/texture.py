@@ -11,13 +11,14 @@ import hashlib
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from adcli.detectors import PatchScores, Scorer, check_finite, check_shapes
 from adcli.detectors.gray import channels_of
 from adcli.detectors.mixture import Mixture, learn_mixture
+from adcli.detectors.texture_graph import TextureGraph
 from adcli.errors import UsageError
 from adcli.types import Progress, no_progress
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from adcli.backbones import Backbone
     from adcli.detectors import Features
+    from adcli.graphs import Graph
 
 _MOST_SIDE, _MOST_LEVELS = 63, 16  # of a patch and of the pyramid: beyond, filtering an image takes gigabytes
 _MOST_BYTES = 4 << 30  # of what a sample is to each Gaussian while they are learnt, and of all their covariances
@@ -124,7 +126,7 @@ class Texture:
         from torch.nn.functional import interpolate
 
         kernel = torch.as_tensor(self.projection, device=device)
-        levels = [_Level(self, number, device) for number in range(self.params.levels)]
+        levels = [_Level(arrays, device) for arrays in self._arrays()]
         size = self.shapes[0][1:]
 
         def one(image: torch.Tensor) -> torch.Tensor:
@@ -144,23 +146,46 @@ class Texture:
 
         return score
 
+    def graph(self, own: bool) -> Graph | None:
+        """The scorer as a graph."""
+        return TextureGraph(self, self._arrays())
+
+    def _arrays(self) -> list[LevelArrays]:
+        return [_level_arrays(self, number) for number in range(self.params.levels)]
+
+
+class LevelArrays(NamedTuple):
+    """The mixture of a level, all its Gaussians in one matrix."""
+
+    middle: np.ndarray  # (D,), taken off the vectors: near zero nothing is lost
+    matrix: np.ndarray  # (D, K D)
+    offset: np.ndarray  # (K D,)
+    logs: np.ndarray  # (K,)
+    centre: float
+    unit: float
+
+
+def _level_arrays(model: Texture, number: int) -> LevelArrays:
+    weight, mean, whitener = model.weight[number], model.mean[number], model.whitener[number]
+    dims = mean.shape[1]
+    middle = weight @ mean
+    offset = (whitener @ (mean - middle)[:, :, np.newaxis]).ravel()
+    diagonals = np.diagonal(whitener, axis1=1, axis2=2)
+    with np.errstate(divide="ignore"):  # a Gaussian that nothing belongs to weighs nothing
+        logs = np.log(weight) + np.log(diagonals).sum(1) - np.float32(0.5 * dims * math.log(2 * math.pi))
+    matrix = np.ascontiguousarray(whitener.reshape(-1, dims).T)
+    return LevelArrays(middle, matrix, offset, logs, float(model.centre[number]), float(model.unit[number]))
+
 
 class _Level:
-    """The mixture of a level on a device, all its Gaussians in one matrix."""
+    """The mixture of a level on a device."""
 
-    def __init__(self, model: Texture, number: int, device: torch.device | str):
+    def __init__(self, arrays: LevelArrays, device: torch.device | str):
         import torch
 
-        whitener = torch.as_tensor(model.whitener[number], device=device)  # (K, D, D)
-        mean = torch.as_tensor(model.mean[number], device=device)
-        self._components, self._dims, _ = whitener.shape
-        self._middle = torch.as_tensor(model.weight[number], device=device) @ mean  # near zero nothing is lost
-        self._matrix = whitener.flatten(0, 1).T.contiguous()  # (D, K D)
-        self._offset = (whitener @ (mean - self._middle).unsqueeze(2)).flatten()
-        logs = torch.as_tensor(model.weight[number], device=device).log()
-        logs = logs + whitener.diagonal(dim1=1, dim2=2).log().sum(1)
-        self._logs = logs - 0.5 * self._dims * math.log(2 * math.pi)
-        self._centre, self._unit = float(model.centre[number]), float(model.unit[number])
+        *parts, self._centre, self._unit = arrays
+        self._middle, self._matrix, self._offset, self._logs = (torch.as_tensor(one, device=device) for one in parts)
+        self._components, self._dims = len(self._logs), len(self._middle)
 
     def scores(self, vectors: torch.Tensor) -> torch.Tensor:
         """(n,) of vectors (n, D)."""

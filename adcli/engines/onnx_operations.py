@@ -87,6 +87,9 @@ class ONNXOperations:
     def softmax(self, x: str, axis: int) -> str:
         return self._node("Softmax", x, axis=axis)
 
+    def log(self, x: str) -> str:
+        return self._node("Log", x)
+
     def round(self, x: str) -> str:
         return self._node("Round", x)
 

@@ -78,6 +78,9 @@ class OpenVINOOperations:
     def sigmoid(self, x: Any) -> Any:
         return opset.sigmoid(x)
 
+    def log(self, x: Any) -> Any:
+        return opset.log(x)
+
     def softmax(self, x: Any, axis: int) -> Any:
         return opset.softmax(x, axis)
 

@@ -83,6 +83,10 @@ class Operations(Protocol):
         """1 / (1 + exp -x)."""
         ...
 
+    def log(self, x: Node) -> Node:
+        """The natural logarithm."""
+        ...
+
     def softmax(self, x: Node, axis: int) -> Node:
         """exp x, divided by its sum along an axis."""
         ...

@@ -64,3 +64,15 @@ def test_the_share_is_that_of_chen_et_al(count):
     assert share == pytest.approx(references.oracle_approximating(covariance, count), rel=1e-9)
     assert 0 < share <= 1
     assert count < 100 or share < 1e-4
+
+
+@pytest.mark.parametrize("vectors", [drawn(30, 20), drawn(3, 5), np.ones((4, 3))])
+def test_arrays_have_the_shares_and_sums_of_tensors(vectors):
+    tensors = sums(vectors)
+    arrays = [float(tensors[0]), *(part.numpy() for part in tensors[1:])]
+    offset = vectors.mean(0)
+    for of_arrays, of_tensors in zip(moved(offset, *arrays), moved(torch.from_numpy(offset), *tensors), strict=True):
+        np.testing.assert_allclose(of_arrays, of_tensors, rtol=1e-9, atol=1e-6)
+    number, _, scatter, _, fourths = sums(vectors - offset)
+    share = ledoit_wolf(float(number), scatter.numpy(), float(fourths))
+    assert share == pytest.approx(ledoit_wolf(number, scatter, fourths).item(), rel=1e-9)

@@ -27,6 +27,7 @@ OPERATIONS = {
     "relu": lambda ops, x: ops.relu(x),
     "clip": lambda ops, x: ops.clip(x, -0.5, 0.25),
     "sigmoid": lambda ops, x: ops.sigmoid(x),
+    "log": lambda ops, x: ops.log(ops.clip(x, 0.01, 9.0)),
     "softmax": lambda ops, x: ops.softmax(x, 1),
     "round": lambda ops, x: ops.round(
         ops.multiply(ops.round(ops.multiply(x, x)), ops.constant(np.float32([[[[1.5]]]])))

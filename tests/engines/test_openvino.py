@@ -34,7 +34,7 @@ def test_each_operation_is_what_torch_makes_of_it(name):
 
 
 @pytest.fixture(
-    scope="module", params=["padim", "patchcore", "fusion", "mahalanobis", "variation", "lbp", "dictionary"]
+    scope="module", params=["padim", "patchcore", "fusion", "mahalanobis", "variation", "lbp", "dictionary", "texture"]
 )
 def bench(request):
     return Bench(request.param)

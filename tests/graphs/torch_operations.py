@@ -54,6 +54,9 @@ class TorchOperations:
     def sigmoid(self, x):
         return x.sigmoid()
 
+    def log(self, x):
+        return x.log()
+
     def softmax(self, x, axis):
         return x.softmax(axis)
 
