@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,8 @@ def score(
     adcli score ./incoming --out ./results --junit --sqlite line-3.db
     adcli score ./incoming --out ./results --html
     """
+    # Before numpy is loaded: images are scored side by side, and threads of BLAS would only wait beside them, busily.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from adcli.parallel import keep_freed_memory
     from adcli.report.tables import score_json, score_table
     from adcli.tasks.engines import Machine

@@ -120,7 +120,7 @@ def calibrate(
             check_image_stage(model.spec.method, model.detector, rule.image_stage)
         check_enough(rule, len(images), joint=len(model.sizes) > 1)  # there are no more units than images
         _refuse_learnt(model, images, machine.threads, progress)
-        mapper, trial, notes = settle_precision(replace(model, calibration=None), images, machine, progress)
+        mapper, trial, notes = settle_precision(model, images, machine, progress)
         calibrated = calibrate_model(
             model,
             mapper,

@@ -102,6 +102,8 @@ def open_scorer(
         opened = _with_openvino(model, machine, graph)
     else:
         opened = _with_torch(model, machine, stacked, extractor, left_out, alike=stored != OPENVINO)
+    if left_out and _graph(model, machine, stacked, False, own)[0] is not None:
+        opened = replace(opened, engine=OPENVINO)  # which computed the features, and will score with them
     if stored is None or opened.engine == stored:
         return opened
     why = "" if reason is None else f" ({reason})"
@@ -190,7 +192,11 @@ def _with_torch(model: Model, machine: Machine, stacked: int, extractor: Any, le
     precision, notes = _choose_precision(model, machine.precision, lambda: fast_bf16(device))
     if not alike and machine.precision == "auto":
         precision, notes = "fp32", []
-    engine = TorchEngine(extractor or own_extractor(model), device, precision, machine.batch_size)
+    extractor = extractor or own_extractor(model)
+    if left_out:  # by features as they were learnt from, to the bit
+        engine = learning_engine(extractor, machine, device, precision, model.spec.image_size)
+    else:
+        engine = TorchEngine(extractor, device, precision, machine.batch_size)
     return Opened(TorchScorer(engine, model.detector, left_out, stacked), TORCH, precision, notes)
 
 

@@ -31,8 +31,9 @@ INPUTS = {
     "compare": "a b",
     "benchmark": "r",
     "submission": "r",
+    "export": "",
 }  # what must be given
-OUT_NEEDED = ("score", "benchmark", "submission")
+OUT_NEEDED = ("score", "benchmark", "submission", "export")
 NEEDED = {verb: text.split() + ["--out", "o"] * (verb in OUT_NEEDED) for verb, text in INPUTS.items()}
 
 

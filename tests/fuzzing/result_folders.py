@@ -188,7 +188,7 @@ def _scored(dataset: Path, model: Path, out: Path, database: bool = False, **how
 def _mapper_of(path: Path) -> Callable[..., Mapper]:
     """The model made ready once, and not for every case."""
     mapper = Mapper(load(path).model, Machine(workers=1))
-    return lambda *_: mapper
+    return lambda *_, **__: mapper
 
 
 def _odd_lines(data: bytes, rng: np.random.Generator) -> bytes:

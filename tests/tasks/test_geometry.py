@@ -221,13 +221,13 @@ def test_an_image_that_is_refused_for_its_size_is_not_scored_again(big: Path, ad
 def test_the_guard_sees_the_features_of_all_tiles(big: Path, adcli: Adcli, tmp_path: Path) -> None:
     path = fitted(adcli, big / "good", tmp_path / "m.h5", "--tile", "100", "--overlap", "20", quick=PATCHCORE)
     model = load(path).model
-    mapper = Mapper(model, Machine(workers=1))
+    mapper = Mapper(model, Machine(workers=1, precision="fp32"))
     image = FoundImage(big / "bad.png", "bad.png", PurePosixPath("bad.png"))
     (look,) = mapper.stream([image], lambda _, mapped: mapped.look)
     pixels = read_image(big / "bad.png").pixels
     spec = model.spec
     engine = TorchEngine(
-        build_extractor(spec.backbone, spec.layers, model.weights, spec.seed), torch.device("cpu"), spec.precision
+        build_extractor(spec.backbone, spec.layers, model.weights, spec.seed), torch.device("cpu"), "fp32"
     )
     rows = [
         pool(engine.features(prepare(box.of(pixels), (64, 64))[None]))[0]

@@ -15,7 +15,7 @@ from adcli.tasks.engines import Machine
 from adcli.tasks.fit import Recipe, fit
 from adcli.tasks.mapping import Mapped, Mapper
 
-MACHINE = Machine(device="cpu", workers=2)
+MACHINE = Machine(device="cpu", workers=2, precision="fp32")
 
 
 @dataclass(frozen=True)
