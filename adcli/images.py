@@ -111,6 +111,8 @@ def _decode(data: bytes, header: Header) -> np.ndarray:
             data[offset : offset + len(patch)] = patch
     source = data if header.bare is None else header.bare
     quick = inflated(source)
+    if isinstance(quick, np.ndarray):
+        return quick
     pixels, said = (None, "") if quick is None else decode(quick)
     if pixels is None or said:
         pixels, said = decode(source)

@@ -58,14 +58,14 @@ class OpenVINOScorer:
 
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
         """Up to `batch` images (N, H, W, 3) to what is said of them. `places` there are none: see TorchScorer."""
-        front, back, queries = self._requests()
+        front, back, queries, places_of = self._requests()
         pooled = []
         with _faults("failed"):
             for number, image in enumerate(pixels):
-                *vectors, features = front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
-                for part, values in zip(queries, vectors, strict=True):
-                    part[number] = values[0]
-                pooled.append(features[0].copy())
+                for output, tensor in enumerate(places_of[number]):
+                    front.set_output_tensor(output, tensor)
+                found = front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)
+                pooled.append(found[len(queries)][0].copy())
             for part in queries:
                 part[len(pixels) :] = part[0]
             found = list(back.infer(queries, share_inputs=True, share_outputs=True).values())
@@ -73,13 +73,19 @@ class OpenVINOScorer:
         own = found[1][: len(pixels)].copy() if len(found) > 1 else None
         return Scored(scores, own, np.stack(pooled))
 
-    def _requests(self) -> tuple[Any, Any, list[np.ndarray]]:
+    def _requests(self) -> tuple[Any, Any, list[np.ndarray], list[list[openvino.Tensor]]]:
+        """Of the calling thread: both halves, the queries of a batch, and for each of its images where they go."""
         if not hasattr(self._own, "requests"):
             with _faults("cannot compile this model"):
                 front, back = self._front, self._back.result()
             queries = [np.zeros(tuple(one.shape), np.float32) for one in back.inputs]
-            self._own.requests = front.create_infer_request(), back.create_infer_request(), queries
+            places = [[_shared(part[number : number + 1]) for part in queries] for number in range(self.batch)]
+            self._own.requests = front.create_infer_request(), back.create_infer_request(), queries, places
         return self._own.requests
+
+
+def _shared(values: np.ndarray) -> openvino.Tensor:
+    return openvino.Tensor(values, shared_memory=True)
 
 
 class OpenVINONetwork:

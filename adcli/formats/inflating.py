@@ -1,9 +1,12 @@
-"""The same PNG with its pixels no longer compressed, for the decoder to go on from.
+"""A PNG's pixels, or the same PNG with them no longer compressed, for the decoder to go on from.
 
 Three quarters of decoding a PNG is inflating it, and ISA-L (the package isal, of Intel's library) does that three times
 as fast as zlib. So where isal is installed, it inflates, and the decoder is given the rows as stored blocks (RFC 1951,
 3.2.4): the pixels are the decoder's own work as before, the checksum over the rows is the file's own, and the decoder
 compares it. Whatever is not as it should be is left to the decoder as it came, whose word on it is final.
+
+Rows of 8-bit gray or RGB that are filtered by nothing but their left or upper neighbours, as OpenCV writes all of them,
+are sums, which numpy takes in a quarter of the time that the decoder takes for its stored blocks.
 """
 
 from __future__ import annotations
@@ -19,11 +22,16 @@ from adcli.formats.png import BEGIN, row_bytes
 
 _BLOCK = 65535  # bytes that one stored block holds
 _MOST = 1 << 26  # bytes of rows; beyond, memory is worth more than time
+_GRAY, _RGB = 0, 2  # colour types
+_LEFT, _UP = 1, 2  # filters; 0 is none
 _USUAL = b"\x78"  # deflate with the largest window, so that no distance is too far for one reader and not for another
 
 
-def inflated(data: bytes) -> bytearray | None:
-    """The file with stored rows, of one that `read_png` has checked; None where it is to be decoded as it is."""
+def inflated(data: bytes) -> np.ndarray | bytearray | None:
+    """Of a file that `read_png` has checked, the pixels (H, W) or (H, W, 3) RGB uint8, or the file with stored rows.
+
+    None where it is to be decoded as it is.
+    """
     isal = _isal()
     if isal is None or not data.startswith(BEGIN):
         return None
@@ -47,6 +55,11 @@ def inflated(data: bytes) -> bytearray | None:
         return None
     if len(rows) != size or not inflating.eof or inflating.unused_data:
         return None
+    plain = depth == 8 and colour in (_GRAY, _RGB) and not any(kind == b"tRNS" for kind, _, _ in chunks)
+    if plain and isal.adler32(rows) == int.from_bytes(stream[-4:], "big"):
+        pixels = _unfiltered(np.frombuffer(rows, np.uint8).reshape(height, -1), 3 if colour == _RGB else 1)
+        if pixels is not None:
+            return pixels
     return _with_stored(rows, stream[-4:], view[: first[1] - 8], view[last[2] + 4 :], isal.crc32)
 
 
@@ -57,6 +70,23 @@ def _isal() -> ModuleType | None:
     except ImportError:
         return None
     return isal_zlib
+
+
+def _unfiltered(rows: np.ndarray, channels: int) -> np.ndarray | None:
+    """Rows (H, 1 + W C) uint8, each after the number of its filter, as pixels; None where a filter is none of these."""
+    filters, values = rows[:, 0], rows[:, 1:].reshape(len(rows), -1, channels)
+    if filters.max() > _UP:
+        return None
+    left = filters == _LEFT
+    if left.all():
+        pixels = np.add.accumulate(values, axis=1, dtype=np.uint8)
+    else:
+        pixels = values.copy()
+        pixels[left] = np.add.accumulate(values[left], axis=1, dtype=np.uint8)
+        for row in np.flatnonzero(filters == _UP).tolist():
+            if row:
+                pixels[row] += pixels[row - 1]
+    return pixels if channels == 3 else pixels[..., 0]
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
