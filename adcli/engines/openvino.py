@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import openvino
 
 from adcli.engines import Scored
+from adcli.engines.openvino_library import openvino
 from adcli.engines.openvino_operations import OpenVINOOperations
 from adcli.errors import EnvironmentFault
 from adcli.graphs import Graph

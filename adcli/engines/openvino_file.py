@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino
 
 from adcli.engines import INPUT, OUTPUT
+from adcli.engines.openvino_library import openvino
 from adcli.engines.openvino_operations import OpenVINOOperations
 from adcli.errors import EnvironmentFault
 from adcli.graphs.pipeline import Pipeline

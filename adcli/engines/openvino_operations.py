@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from openvino import Type
-from openvino import opset14 as opset
+
+from adcli.engines.openvino_library import openvino, opset
 
 
 class OpenVINOOperations:
@@ -100,7 +100,7 @@ class OpenVINOOperations:
         return opset.gather_elements(x, indices, axis)
 
     def top(self, x: Any, count: int, axis: int) -> tuple[Any, Any]:
-        found = opset.topk(x, np.int64(count), axis, "max", "value", Type.i32)
+        found = opset.topk(x, np.int64(count), axis, "max", "value", openvino.Type.i32)
         return found.output(0), found.output(1)
 
     def sum(self, x: Any, axes: Sequence[int]) -> Any:

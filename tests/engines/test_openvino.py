@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -122,3 +124,14 @@ def test_what_cannot_be_compiled_is_one_sentence(bench, detector):
     graph = detector.graph(True)
     with pytest.raises(EnvironmentFault, match="use --engine torch"):
         OpenVINOScorer(network_of(bench.extractor), weights, graph, SIZE, "fp32", 1, graph.together)
+
+
+def test_openvino_is_taken_without_what_tells_a_server_of_it():
+    """In a process of its own: whoever imports the converter afterwards has it."""
+    code = (
+        "import sys; import adcli.engines.openvino; "
+        "print(any(name.startswith(('openvino_telemetry', 'openvino.tools')) for name in sys.modules)); "
+        "from openvino.tools.ovc import convert_model; print(callable(convert_model))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
