@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from adcli.backbones import PIXELS
+from adcli.detectors import Method
 from adcli.engines import PRECISIONS, Scorer, fast_bf16_cpu
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.graphs import Graph
@@ -50,22 +52,22 @@ class Opened:
     notes: list[str]  # what must be said of them: a threshold belongs to those it was set in
 
 
-def check_machine(machine: Machine) -> None:
-    """Refuses an engine or a precision that there is none of, before anything is read."""
+def check_machine(machine: Machine, method: Method | None = None) -> None:
+    """Refuses an engine that there is none of, or that a method cannot use, before anything is read."""
     if machine.engine not in ENGINES:
         raise UsageError(f"there is no engine {machine.engine!r}: write {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
-    if machine.engine == OPENVINO and not _installed():
-        raise EnvironmentFault(
-            'the OpenVINO engine is not installed: pip install "adcli[openvino]", or use --engine torch'
-        )
+    if machine.engine == OPENVINO and (missing := _missing()):
+        raise EnvironmentFault(f'{missing}: pip install "adcli[openvino]", or use --engine torch')
+    if machine.engine == OPENVINO and method is not None and not hasattr(method.detector(), "graph"):
+        raise UsageError(f"{method.name} has no graph for OpenVINO: use --engine torch")
     if machine.engine == OPENVINO and machine.device not in ("auto", "cpu"):
         raise UsageError(f"the OpenVINO engine uses the CPU only: leave out --device {machine.device}")
 
 
 def foresee(machine: Machine) -> None:
     """Begins to import what will most likely compute, beside the reading of a model."""
-    if machine.engine != TORCH and machine.device in ("auto", "cpu") and _installed():
-        threading.Thread(target=lambda: import_module("adcli.engines.openvino"), daemon=True).start()
+    if machine.engine != TORCH and machine.device in ("auto", "cpu"):
+        threading.Thread(target=_missing, daemon=True).start()
 
 
 def open_scorer(
@@ -95,15 +97,16 @@ def open_scorer(
     stored = model.calibration.engine if model.calibration is not None else None
     graph, reason = None, None
     if machine.engine == OPENVINO or (machine.engine == "auto" and stored != TORCH):
-        graph, reason = _graph(model, machine, stacked, left_out, own)
+        graph, reason = _graph(model, machine, stacked, own)
+    if left_out:  # torch compares; which engine computes the features, and will score with them, is seen by the graph
+        opened = _with_torch(model, machine, stacked, extractor, left_out, alike=True)
+        return opened if graph is None else replace(opened, engine=OPENVINO)
     if machine.engine == OPENVINO and graph is None:
         raise UsageError(f"{reason}: use --engine torch")
     if graph is not None:
         opened = _with_openvino(model, machine, graph)
     else:
         opened = _with_torch(model, machine, stacked, extractor, left_out, alike=stored != OPENVINO)
-    if left_out and _graph(model, machine, stacked, False, own)[0] is not None:
-        opened = replace(opened, engine=OPENVINO)  # which computed the features, and will score with them
     if stored is None or opened.engine == stored:
         return opened
     why = "" if reason is None else f" ({reason})"
@@ -121,7 +124,7 @@ def learning_engine(
     from adcli.engines.torch import TorchEngine
 
     compiled = None
-    if machine.engine != TORCH and device.type == "cpu" and _installed():
+    if machine.engine != TORCH and device.type == "cpu" and _missing() is None:
         from adcli.backbones.tracing import network_of
         from adcli.engines.openvino import OpenVINONetwork
 
@@ -142,18 +145,24 @@ def own_extractor(model: Model) -> Any:
         raise ModelFileError(f"the model's own weights do not fit its backbone: {error}") from error
 
 
-def _installed() -> bool:
-    return find_spec("openvino") is not None
+@cache
+def _missing() -> str | None:
+    """Why OpenVINO is not to be had here, if so. A damaged installation is none, and must not end a night's run."""
+    if find_spec("openvino") is None:
+        return "OpenVINO is not installed"
+    try:
+        import_module("adcli.engines.openvino")
+    except (ImportError, OSError) as error:
+        return f"OpenVINO cannot be loaded ({str(error).strip().partition(chr(10))[0]})"
+    return None
 
 
-def _graph(model: Model, machine: Machine, stacked: int, left_out: bool, own: bool) -> tuple[Graph | None, str | None]:
+def _graph(model: Model, machine: Machine, stacked: int, own: bool) -> tuple[Graph | None, str | None]:
     """The detector as a graph, or why OpenVINO cannot be used."""
-    if not _installed():
-        return None, "OpenVINO is not installed"
+    if missing := _missing():
+        return None, missing
     if machine.device not in ("auto", "cpu") or (machine.device == "auto" and not _on_cpu(model, machine)):
         return None, "OpenVINO uses the CPU only"
-    if left_out:
-        return None, "OpenVINO does not leave out images that were learnt from"
     if stacked > 1:
         return None, "OpenVINO does not score tiles that have statistics of their own"
     if model.network is None:

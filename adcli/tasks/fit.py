@@ -117,7 +117,7 @@ def _fit(
     params = parse_params(method.detector().Params, list(recipe.params))
     check_recipe(recipe)
     check(rule)
-    check_machine(machine)
+    check_machine(machine, method)
     if rule.image_stage is not None:
         check_image_stage(method.name, method.detector(), rule.image_stage)
     if recipe.leave_one_out:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adcli.detectors import DETECTORS
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.model import Model
 from adcli.store import load
-from adcli.tasks.engines import Machine, check_machine, open_scorer
+from adcli.tasks.engines import Machine, _missing, check_machine, open_scorer
 from adcli.tasks.precision import PrecisionTrial
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import records
@@ -30,7 +31,7 @@ def fitted(model: Path) -> Model:
 @pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without OpenVINO."""
-    monkeypatch.setattr("adcli.tasks.engines._installed", lambda: False)
+    monkeypatch.setattr("adcli.tasks.engines._missing", lambda: "OpenVINO is not installed")
 
 
 def by(model: Model, engine: str, precision: str = "fp32") -> Model:
@@ -85,6 +86,31 @@ def test_openvino_is_refused_with_the_reason_where_it_cannot_score(fitted: Model
         open_scorer(fitted, replace(asked, precision="int8"))
     with pytest.raises(UsageError, match="there is no engine 'steam': write auto, torch or openvino"):
         check_machine(Machine(engine="steam"))
+
+
+def test_a_damaged_openvino_is_as_good_as_none(fitted: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(name: str) -> None:
+        raise ImportError("libopenvino.so: cannot open shared object file\nmore")
+
+    monkeypatch.setattr("adcli.tasks.engines.import_module", damaged)
+    _missing.cache_clear()
+    try:
+        opened = open_scorer(fitted, Machine())
+        assert opened.engine == "torch"
+        assert "OpenVINO cannot be loaded (libopenvino.so: cannot open shared object file)" in opened.notes[0]
+    finally:
+        _missing.cache_clear()
+
+
+def test_a_method_that_openvino_cannot_score_is_refused_before_it_learns() -> None:
+    with pytest.raises(UsageError, match="spade has no graph for OpenVINO: use --engine torch"):
+        check_machine(Machine(engine="openvino"), DETECTORS["spade"])
+
+
+@pytest.mark.parametrize(("engine", "said"), [("auto", "openvino"), ("openvino", "openvino"), ("torch", "torch")])
+def test_left_out_images_count_for_the_engine_of_their_features(fitted: Model, engine: str, said: str) -> None:
+    plain = replace(fitted, calibration=None)
+    assert open_scorer(plain, Machine(engine=engine), left_out=True).engine == said
 
 
 def test_images_that_were_learnt_from_are_left_out_by_torch(fitted: Model) -> None:
