@@ -96,7 +96,9 @@ def try_precision(
     be planted."""
     if mapper.precision == "fp32":
         return None
-    reference = Mapper(model, replace(machine, engine=mapper.engine, device=mapper.device, precision="fp32"), own=False)
+    # Few at a time: both precisions lie in memory side by side.
+    alone = replace(machine, engine=mapper.engine, device=mapper.device, precision="fp32", batch_size=4)
+    reference = Mapper(model, alone, own=False)
     some = [images[len(images) * number // min(_MOST, len(images))] for number in range(min(_MOST, len(images)))]
     found: list[tuple[float, float]] = []
     for block in batches(some, _AT_ONCE):
