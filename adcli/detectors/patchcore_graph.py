@@ -39,12 +39,13 @@ class PatchCoreGraph:
 
     def queries(self, ops: Operations, layers: Sequence[Node]) -> list[Node]:
         """Locally aware patch features (1, P, D): `patches.embed`."""
-        parts = []
+        parts, patches = [], self.grid[0] * self.grid[1]
         for number, layer in enumerate(layers):
             pooled = ops.average_pool(layer, (3, 3), (1, 1), (1, 1), ceil=False, zeros=True)
-            parts.append(pooled if number == 0 else ops.resize(pooled, self.grid, bilinear=True))
-        patches = self.grid[0] * self.grid[1]
-        vectors = ops.transpose(ops.reshape(ops.concatenate(parts, 1), (self._channels, patches)), (1, 0))
+            part = pooled if number == 0 else ops.resize(pooled, self.grid, bilinear=True)
+            # Turned one by one, which is how engines hold them, and joined by rows: nothing is copied twice.
+            parts.append(ops.reshape(ops.transpose(part, (0, 2, 3, 1)), (patches, -1)))
+        vectors = ops.concatenate(parts, 1)
         if self._channels > self._dims:
             vectors = ops.matmul(vectors, ops.constant(_pooling(self._channels, self._dims)))
         return [ops.reshape(ops.subtract(vectors, ops.constant(self._centre[np.newaxis])), (1, patches, -1))]

@@ -1,9 +1,9 @@
 """The OpenVINO engine: prepared pixels to patch scores on a CPU, without torch.
 
 A backbone's steps and a detector's graph are compiled for this machine, in two halves: the network up to what is
-compared of an image, an image at a time, and the comparison, of as many images at once as the detector asks for. So an
-image's scores do not depend on its neighbours, to the bit: what is missing of a batch is filled up. Each of the
-`threads` that call computes on one core.
+compared of an image, an image at a time, and the comparison, of as many images at once as the detector asks for, unless
+that is quicker as it stands. So an image's scores do not depend on its neighbours, to the bit: what is missing of a
+batch is filled up. Each of the `threads` that call computes on one core.
 
 Compiling takes about a tenth of a second, which is as long as reading a compiled graph back, so none is kept.
 """
@@ -14,7 +14,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from adcli.engines import Scored
 from adcli.engines.openvino_library import openvino
 from adcli.engines.openvino_operations import OpenVINOOperations
 from adcli.errors import EnvironmentFault
-from adcli.graphs import Graph
+from adcli.graphs import Direct, DirectGraph, Graph
 from adcli.graphs.network import Network, build
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -48,40 +48,59 @@ class OpenVINOScorer:
         self._grid = graph.grid
         with _faults("cannot compile this model"):
             front = _front(network, weights, graph, image_size)
-            shapes = [(batch, *list(output.shape)[1:]) for output in front.outputs[:-1]]
-            # The other half is compiled beside what comes next, which is reading the first images.
-            beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
-            self._back = beside.submit(lambda: _compile(_back(graph, shapes), precision, threads))
-            beside.shutdown(wait=False)
+            self._shapes = [(batch, *list(output.shape)[1:]) for output in front.outputs[:-1]]
+            self._direct = graph.direct if isinstance(graph, DirectGraph) else None
+            if self._direct is None:
+                # The other half is compiled beside what comes next, which is reading the first images.
+                beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
+                self._back = beside.submit(lambda: _compile(_back(graph, self._shapes), precision, threads))
+                beside.shutdown(wait=False)
             self._front = _compile(front, precision, threads)
         self._own = threading.local()  # each thread's requests, and where they put their queries
 
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
         """Up to `batch` images (N, H, W, 3) to what is said of them. `places` there are none: see TorchScorer."""
-        front, back, queries, places_of = self._requests()
+        own = self._of_thread()
         pooled = []
         with _faults("failed"):
             for number, image in enumerate(pixels):
-                for output, tensor in enumerate(places_of[number]):
-                    front.set_output_tensor(output, tensor)
-                found = front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)
-                pooled.append(found[len(queries)][0].copy())
-            for part in queries:
+                for output, tensor in enumerate(own.places[number]):
+                    own.front.set_output_tensor(output, tensor)
+                found = own.front.infer([image[np.newaxis]], share_inputs=True, share_outputs=True)
+                pooled.append(found[len(own.queries)][0].copy())
+            for part in own.queries:
                 part[len(pixels) :] = part[0]
-            found = list(back.infer(queries, share_inputs=True, share_outputs=True).values())
-        scores = found[0][: len(pixels)].reshape(-1, *self._grid).copy()
-        own = found[1][: len(pixels)].copy() if len(found) > 1 else None
-        return Scored(scores, own, np.stack(pooled))
+            scores, image_scores = own.compare(own.queries, len(pixels))
+        grid = scores[: len(pixels)].reshape(-1, *self._grid).copy()
+        return Scored(grid, None if image_scores is None else image_scores[: len(pixels)].copy(), np.stack(pooled))
 
-    def _requests(self) -> tuple[Any, Any, list[np.ndarray], list[list[openvino.Tensor]]]:
-        """Of the calling thread: both halves, the queries of a batch, and for each of its images where they go."""
+    def _of_thread(self) -> _Requests:
+        """What the calling thread computes with."""
         if not hasattr(self._own, "requests"):
             with _faults("cannot compile this model"):
-                front, back = self._front, self._back.result()
-            queries = [np.zeros(tuple(one.shape), np.float32) for one in back.inputs]
+                front = self._front.create_infer_request()
+                compare = self._direct() if self._direct else _compare(self._back.result().create_infer_request())
+            queries = [np.zeros(shape, np.float32) for shape in self._shapes]
             places = [[_shared(part[number : number + 1]) for part in queries] for number in range(self.batch)]
-            self._own.requests = front.create_infer_request(), back.create_infer_request(), queries, places
+            self._own.requests = _Requests(front, compare, queries, places)
         return self._own.requests
+
+
+class _Requests(NamedTuple):
+    """One thread's."""
+
+    front: Any
+    compare: Direct
+    queries: list[np.ndarray]  # of a batch
+    places: list[list[openvino.Tensor]]  # of each image: where in the queries its own go
+
+
+def _compare(request: Any) -> Direct:
+    def compare(queries: Sequence[np.ndarray], images: int) -> tuple[np.ndarray, np.ndarray | None]:
+        found = list(request.infer(list(queries), share_inputs=True, share_outputs=True).values())
+        return found[0], found[1] if len(found) > 1 else None
+
+    return compare
 
 
 def _shared(values: np.ndarray) -> openvino.Tensor:

@@ -113,6 +113,9 @@ class OpenVINOOperations:
         return opset.reshape(x, np.array(shape, np.int64), False)
 
     def transpose(self, x: Any, order: Sequence[int]) -> Any:
+        if tuple(order) == (0, 2, 3, 1):  # a layer lies turned already: behind a pooling, were it of nothing, that is
+            # noticed; behind a convolution the layer is copied twice, which takes as long as a block of the network
+            x = self.average_pool(x, (1, 1), (1, 1), (0, 0), ceil=False, zeros=True)
         return opset.transpose(x, np.array(order, np.int64))
 
 

@@ -6,14 +6,17 @@ compiles for this machine and one that writes ONNX; networks (`adcli.graphs.netw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 MOST_BYTES = 1 << 30  # of constants that a graph may hold
 Node = Any
 """What an operation gives: a tensor of the graph."""
+Direct = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray | None]]
+"""The second half of a graph by numpy: queries (N, n, D), of which the first so many are of images and the rest are
+there to fill up, to the patch scores (images, P) and image scores (images,) of those at least."""
 
 
 class Operations(Protocol):
@@ -146,4 +149,13 @@ class Graph(Protocol):
     def scores(self, ops: Operations, queries: Sequence[Node]) -> tuple[Node, Node | None]:
         """Queries (N, n, D) of up to `together` images, or of any number without their image scores, to patch scores
         (N, P), and the method's own image scores (N,)."""
+        ...
+
+
+@runtime_checkable
+class DirectGraph(Graph, Protocol):
+    """A graph whose second half is quicker computed as it stands than compiled."""
+
+    def direct(self) -> Direct:
+        """That half, for one thread: it has memory of its own."""
         ...
