@@ -189,7 +189,7 @@ def published_backbone(name: str) -> Backbone:
         raise UsageError(f"{PIXELS} is the image itself and has no weights: nothing has to be fetched or added.")
     if name.startswith(RANDOM):
         raise UsageError(f"{name} is untrained and has no weights; drop '{RANDOM}' to mean the trained network.")
-    import torchvision
+    from adcli.backbones.torchvision_library import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import torch.fx
 from torch.fx.experimental.optimization import fuse
-from torchvision.models import get_model, get_model_weights
 
-from adcli.backbones import PIXELS, RANDOM, find_backbone
+from adcli.backbones import BACKBONES, PIXELS, RANDOM, find_backbone
 from adcli.backbones.joined import JoinedExtractor, part_of_state
 from adcli.backbones.pixels import Pixels
+from adcli.backbones.torchvision_library import torchvision
 from adcli.errors import EnvironmentFault, UsageError
 
 # These two compute their own initial weights slowly and warn about it unless told not to, and their published weights
@@ -24,6 +24,8 @@ _OPTIONS = {name: {"init_weights": False, "transform_input": True} for name in (
 
 # What networks raise that are bound to one size of image, or whose layers return something else than a tensor.
 _UNTRACEABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # what networks are initialised by
 
 _COUNTER = "num_batches_tracked"  # of batch norm, used in training only
 
@@ -39,7 +41,7 @@ class Extractor(torch.nn.Module):
         self.name = name
         self.layers = layers
         self.network = network
-        published = get_model_weights(name.removeprefix(RANDOM))["IMAGENET1K_V1"].transforms()
+        published = torchvision.models.get_model_weights(name.removeprefix(RANDOM))["IMAGENET1K_V1"].transforms()
         self.register_buffer("mean", torch.tensor(published.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(published.std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
@@ -123,13 +125,20 @@ def architecture_of(architecture: str, seed: int | None = None) -> torch.nn.Modu
     with torch.random.fork_rng(devices=[]):
         if seed is None:
             try:
-                with torch.device("meta"):
-                    return get_model(architecture, weights=None, **options).eval()
+                with torch.device("meta"), _Undrawn():
+                    return torchvision.models.get_model(architecture, weights=None, **options).eval()
             except NotImplementedError:
                 seed = 0
         # Not torch.manual_seed: that one also seeds the accelerators' generators, which are not forked here.
         torch.default_generator.manual_seed(seed)
-        return get_model(architecture, weights=None, **options).eval()
+        return torchvision.models.get_model(architecture, weights=None, **options).eval()
+
+
+class _Undrawn(torch.overrides.TorchFunctionMode):
+    """Leaves weights without memory as they are: torch would import its compiler to draw them, for half a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
 
 
 class _OutputsTracer(torch.fx.Tracer):
@@ -164,6 +173,9 @@ def _cut(model: torch.nn.Module, name: str, layers: tuple[str, ...]) -> Extracto
         raise no_grid from error
     _return(network, outputs)
     extractor = Extractor(name, layers, network)
+    known = BACKBONES.get(name.removeprefix(RANDOM))
+    if known is not None and {*layers} <= {*known.layers, *(known.padim_layers or ())}:  # the tests have looked
+        return extractor
     try:
         wide, tall = _shapes(extractor, (256, 320)), _shapes(extractor, (320, 256))
     except _UNTRACEABLE as error:
@@ -197,11 +209,18 @@ def _return(network: torch.fx.GraphModule, outputs: tuple[torch.fx.Node, ...]) -
 
 
 def _shapes(extractor: Extractor | JoinedExtractor | Pixels, size: tuple[int, int]) -> list[tuple[int, ...]]:
-    """Shapes of the features of an image of size (H, W), from a run on tensors without memory."""
-    weights = (*extractor.named_parameters(), *extractor.named_buffers())
-    empty = {name: torch.empty_like(value, device="meta") for name, value in weights}
-    pixels = torch.empty(1, 3, *size, device="meta")
-    return [tuple(features.shape) for features in torch.func.functional_call(extractor, empty, (pixels,))]
+    """Shapes of the features of an image of size (H, W); of weights without memory, on tensors without memory.
+
+    Others do the work: for shapes alone torch imports its compiler, which takes longer.
+    """
+    weights = dict([*extractor.named_parameters(), *extractor.named_buffers()])
+    devices = [torch.device("cpu"), *(value.device for value in weights.values())]
+    device = next((one for one in devices if one.type == "meta"), devices[-1])
+    if device.type == "meta":  # mean and deviation have memory
+        weights = {name: torch.empty(value.shape, dtype=value.dtype, device=device) for name, value in weights.items()}
+    with torch.inference_mode():
+        pixels = torch.zeros(1, 3, *size, device=device)
+        return [tuple(features.shape) for features in torch.func.functional_call(extractor, weights, (pixels,))]
 
 
 def _modern_names(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from adcli.detectors.reduction import Reduction, learn_reduction
 from adcli.detectors.shrinkage import ledoit_wolf
 from adcli.errors import UsageError
 from adcli.graphs import MOST_BYTES, Graph
+from adcli.parallel import cores, stream
 from adcli.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -220,8 +221,9 @@ def _whiteners(
     shares, ridges = np.zeros(positions, np.float32), np.full(positions, epsilon, np.float32)
     rows, columns = torch.tril_indices(dims, dims, device=scatter.device)
     identity = torch.eye(dims, dtype=torch.float64, device=scatter.device)
-    for start, stop in blocks(scatter, bytes_per_value=24):
-        progress("factorising covariances", start, positions)
+
+    def factorise(span: tuple[int, int]) -> int:
+        start, stop = span
         block = scatter[start:stop].double()
         covariance = block / freedom[start:stop] + epsilon * identity
         if shrinks:
@@ -236,7 +238,12 @@ def _whiteners(
             raise UsageError(f"epsilon={epsilon:g} leaves a covariance singular: give more, such as 0.01") from error
         inverse = _inverse(lower, identity)
         packed[start:stop] = inverse[:, rows, columns].float().cpu().numpy()
-    progress("factorising covariances", positions, positions)
+        return stop
+
+    progress("factorising covariances", 0, positions)
+    workers = cores() if scatter.device.type == "cpu" else 1
+    for done in stream(blocks(scatter, bytes_per_value=24), factorise, workers):
+        progress("factorising covariances", done, positions)
     return packed, shares if shrinks else None, ridges if shrinks else None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 # The tail must outlast leaving suspects out, which may hold most of it: so many maps' pixels are kept beside what the
 # quantile needs, but no more than so many pixels.
 _SPARE_MAPS, _SPARE_PIXELS = 5, 1 << 22
+_SAMPLED = 61  # one value of so many, to find a level by
 _TRIM = 1.5  # the tail is cut when it has grown by this factor: sorting out costs more than keeping
 
 
@@ -116,10 +117,9 @@ class PixelPool:
         keep = math.ceil(self._above * most) + 1 + min(_SPARE_MAPS * self._largest, _SPARE_PIXELS)
         if self._kept > _TRIM * keep:
             tail, owners = self._together()
-            lowest = np.partition(tail, tail.size - keep)[tail.size - keep]
+            lowest = _level_of(tail, keep)
             kept = tail >= lowest
-            if not kept.all():
-                self._dropped = max(self._dropped, float(tail[~kept].max()))
+            self._dropped = max(self._dropped, float(np.nextafter(lowest, np.float32(-np.inf))))
             self._tails, self._owners, self._kept = [tail[kept]], [owners[kept]], int(np.count_nonzero(kept))
             self._cut = max(self._cut, float(lowest))
 
@@ -142,3 +142,14 @@ class PixelPool:
             owners=owners[order],
             dropped=self._dropped,
         )
+
+
+def _level_of(values: np.ndarray, least: int) -> np.float32:
+    """A level that at least so many values (n,) float32 reach, and seldom many more: sorting out all takes long."""
+    some = values[::_SAMPLED]
+    rank = math.ceil(1.02 * least / _SAMPLED)
+    if rank < some.size:
+        level = np.partition(some, some.size - rank)[some.size - rank]
+        if np.count_nonzero(values >= level) >= least:
+            return level
+    return np.partition(values, values.size - least)[values.size - least]
