@@ -19,7 +19,6 @@ from adcli.detectors.reduction import Reduction, learn_reduction
 from adcli.detectors.shrinkage import ledoit_wolf
 from adcli.errors import UsageError
 from adcli.graphs import MOST_BYTES, Graph
-from adcli.parallel import cores, stream
 from adcli.types import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -213,6 +212,8 @@ def _whiteners(
     images show, which is one outside the region of interest, has nothing but epsilon.
     """
     import torch
+
+    from adcli.parallel import cores, stream
 
     scatter, count = moments.scatter, moments.count.double()
     positions, dims, _ = scatter.shape
