@@ -75,22 +75,25 @@ def _shares(parts: dict[str, Any]) -> str:
     """Of the bound, by stages in core-milliseconds an image."""
     heads = [*(f"{stage} ms" for stage in BOUND), *(f"({stage} ms)" for stage in OTHERS)]
     lines = [
-        _row(["images, method, engine", *heads, "bound s", "command s", "share", "without start-up"]),
-        _rule(len(heads) + 4),
+        _row(
+            ["images, method, engine", *heads, "bound s", "command s", "share", "of cores at once", "without start-up"]
+        ),
+        _rule(len(heads) + 5),
     ]
     for part, told in _each("bound"):
         engines = [name for name in parts if name.startswith(f"{part}/")]
         if not engines:
-            lines.append(_row([told, *[NONE] * (len(heads) + 4)]))
+            lines.append(_row([told, *[NONE] * (len(heads) + 5)]))
         for name in engines:
             found = parts[name]
             engine = f"{told}, {name.rpartition('/')[2]}"
             if "alone" not in found:
-                lines.append(_row([engine, *["failed"] * (len(heads) + 4)]))
+                lines.append(_row([engine, *["failed"] * (len(heads) + 5)]))
                 continue
             alone, wall = found["alone"], found["contenders"]["command"]["median"]["wall_s"]
             each = (f"{1000 * alone['stages_s'][stage] / found['images']:.1f}" for stage in (*BOUND, *OTHERS))
-            shares = (_percent(alone[key]) for key in ("share", "share_without_start"))
+            shares = [_percent(one["share"]) for one in (alone, found["together"])]
+            shares.append(_percent(alone["share_without_start"]))
             lines.append(_row([engine, *each, f"{alone['bound_s']:.2f}", f"{wall:.2f}", *shares]))
     return "\n".join(lines)
 
@@ -156,7 +159,8 @@ def _about(kept: dict[str, Any]) -> str:
     said = [
         "Seconds of whole processes, from start to exit: medians of runs in turns; times faster: the median over pairs "
         "of runs. Bound: stages alone on one core, in its time, divided by the number of cores; those in brackets are "
-        "measured and not counted. Without start-up: less the time of the command on one image. Other verdicts: of how "
+        "measured and not counted. Of cores at once: the share where the bound is measured on every core at the same time, "
+        "as they take from each other what they share. Without start-up: less the time of the command on one image. Other verdicts: of how "
         "many files, how far their scores in fp32 are from the threshold; and by how much the scores of all files "
         "differ. "
         "anomalib in brackets: one run at another time (peer.json)."
