@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adcli.graphs import Node, Operations
+from adcli.graphs.nearest import Nearest
 
 if TYPE_CHECKING:
     from adcli.detectors.patchcore import PatchCore
-
-_ROWS = 1024  # of the bank at a time: the products of an image with them stay in the cache
 
 
 class PatchCoreGraph:
@@ -42,10 +41,10 @@ class PatchCoreGraph:
         parts, patches = [], self.grid[0] * self.grid[1]
         for number, layer in enumerate(layers):
             pooled = ops.average_pool(layer, (3, 3), (1, 1), (1, 1), ceil=False, zeros=True)
-            part = pooled if number == 0 else ops.resize(pooled, self.grid, bilinear=True)
-            # Turned one by one, which is how engines hold them, and joined by rows: nothing is copied twice.
-            parts.append(ops.reshape(ops.transpose(part, (0, 2, 3, 1)), (patches, -1)))
-        vectors = ops.concatenate(parts, 1)
+            parts.append(pooled if number == 0 else ops.resize(pooled, self.grid, bilinear=True))
+        # Channels last before anything else: that is how engines hold them, so that nothing is moved.
+        channels_last = ops.transpose(ops.concatenate(parts, 1), (0, 2, 3, 1))
+        vectors = ops.reshape(channels_last, (patches, self._channels))
         if self._channels > self._dims:
             vectors = ops.matmul(vectors, ops.constant(_pooling(self._channels, self._dims)))
         return [ops.reshape(ops.subtract(vectors, ops.constant(self._centre[np.newaxis])), (1, patches, -1))]
@@ -55,8 +54,10 @@ class PatchCoreGraph:
         patches, dims = self.grid[0] * self.grid[1], self._bank.shape[1]
         vectors = ops.reshape(queries[0], (-1, dims))
         bank = ops.constant(self._bank)
-        nearest = self._nearest(ops, vectors)  # (N P,)
-        residual = ops.subtract(vectors, ops.take(bank, nearest, 0))
+        search = Nearest(ops, self._bank)
+        nearest = search.one(queries[0])  # (N P,)
+        # In this order: of what is taken away OpenVINO would make a negative, here a second bank in memory.
+        residual = ops.subtract(ops.take(bank, nearest, 0), vectors)
         distance = ops.root(ops.sum(ops.multiply(residual, residual), (1,)))  # (N P,)
         if self._factors is not None:
             distance = ops.multiply(distance, ops.take(ops.constant(self._factors), nearest, 0))
@@ -64,43 +65,27 @@ class PatchCoreGraph:
         if not self._own:
             return grid, None
         highest, farthest = ops.top(distance, 1, 0)  # (1,) each
-        if self._neighbours < 2 or len(self._bank) < 2:
-            return grid, highest
-        return grid, self._reweighted(
-            ops, ops.take(vectors, farthest, 0), highest, ops.take(bank, ops.take(nearest, farthest, 0), 0), bank
-        )
-
-    def _nearest(self, ops: Operations, queries: Node) -> Node:
-        """Rows (n,) of the bank: those with the largest q.b - |b|^2 / 2."""
-        closest, rows = [], []
-        for start in range(0, len(self._bank), _ROWS):
-            closeness = self._closeness(ops, queries, self._bank[start : start + _ROWS])
-            value, row = ops.top(closeness, 1, 1)  # (n, 1) each
-            closest.append(value)
-            rows.append(ops.add(row, ops.constant(np.array([[start]], np.int32))) if start else row)
-        _, block = ops.top(ops.concatenate(closest, 1), 1, 1)
-        return ops.reshape(ops.pick(ops.concatenate(rows, 1), block, 1), (-1,))
-
-    def _closeness(self, ops: Operations, queries: Node, rows: np.ndarray) -> Node:
-        halves = np.square(rows).sum(1, dtype=np.float64).astype(np.float32)[np.newaxis] / 2
-        return ops.subtract(ops.matmul(queries, ops.constant(rows), turned=True), ops.constant(halves))
-
-    def _reweighted(self, ops: Operations, query: Node, distance: Node, centre: Node, bank: Node) -> Node:
-        """s = (1 - exp d(q, m*) / sum over the b nearest m of m* of exp d(q, m)) s*, see `neighbours.reweighted`.
-
-        Args:
-            query: the image's farthest patch (1, D).
-            distance: s*, its distance to m*, (1,).
-            centre: m*, (1, D).
-        """
         count = min(self._neighbours, len(self._bank))
-        _, around = ops.top(self._closeness(ops, centre, self._bank), count, 1)  # (1, b), m* itself first
+        if count < 2:
+            return grid, highest
+        around = search.several(ops.take(bank, ops.take(nearest, farthest, 0), 0), count)  # (1, b), m* itself first
         others = ops.take(bank, ops.take(around, ops.constant(np.arange(1, count)), 1), 0)  # (1, b - 1, D)
-        apart = ops.subtract(others, ops.reshape(query, (1, 1, -1)))
-        apart = ops.root(ops.sum(ops.multiply(apart, apart), (2,)))
-        share = ops.softmax(ops.concatenate([ops.reshape(distance, (1, 1)), apart], 1), 1)
-        first = ops.reshape(ops.take(share, ops.constant(np.zeros(1, np.int64)), 1), (1,))
-        return ops.subtract(distance, ops.multiply(first, distance))
+        return grid, _reweighted(ops, ops.take(vectors, farthest, 0), highest, others)
+
+
+def _reweighted(ops: Operations, query: Node, distance: Node, others: Node) -> Node:
+    """s = (1 - exp d(q, m*) / sum over the b nearest m of m* of exp d(q, m)) s*, see `neighbours.reweighted`.
+
+    Args:
+        query: the image's farthest patch (1, D).
+        distance: s*, its distance to m*, (1,).
+        others: the b nearest of m* but for itself (1, b - 1, D).
+    """
+    apart = ops.subtract(others, ops.reshape(query, (1, 1, -1)))
+    apart = ops.root(ops.sum(ops.multiply(apart, apart), (2,)))
+    share = ops.softmax(ops.concatenate([ops.reshape(distance, (1, 1)), apart], 1), 1)
+    first = ops.reshape(ops.take(share, ops.constant(np.zeros(1, np.int64)), 1), (1,))
+    return ops.subtract(distance, ops.multiply(first, distance))
 
 
 def _pooling(channels: int, dims: int) -> np.ndarray:

@@ -15,12 +15,14 @@ IR_VERSION = 8  # of the same year
 class ONNXOperations:
     """Collects nodes of ONNX's operator set 18; what an operation gives is the name of a value."""
 
+    narrows = False
+
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self._ranks: dict[str, int] = {}  # of the constants
 
-    def constant(self, values: np.ndarray) -> str:
+    def constant(self, values: np.ndarray, narrow: bool = False) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         self._ranks[name] = values.ndim
@@ -74,6 +76,12 @@ class ONNXOperations:
             return self._node("Einsum", a, b, equation="...ij,...kj->...ik")
         *leading, rows, columns = range(self._ranks[b])
         return self._node("MatMul", a, self.transpose(b, (*leading, columns, rows)))
+
+    def narrow(self, x: str) -> str:
+        return x
+
+    def widen(self, x: str, count: int, value: float) -> str:
+        return self._node("Pad", x, self._whole((0, 0, 0, count)), self.constant(np.array(value, np.float32)))
 
     def relu(self, x: str) -> str:
         return self._node("Relu", x)

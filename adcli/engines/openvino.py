@@ -53,7 +53,7 @@ class OpenVINOScorer:
             if self._direct is None:
                 # The other half is compiled beside what comes next, which is reading the first images.
                 beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
-                self._back = beside.submit(lambda: _compile(_back(graph, self._shapes), precision, threads))
+                self._back = beside.submit(lambda: _compile(_back(graph, self._shapes, precision), precision, threads))
                 beside.shutdown(wait=False)
             self._front = _compile(front, precision, threads)
         self._own = threading.local()  # each thread's requests, and where they put their queries
@@ -174,8 +174,8 @@ def _front(
     return openvino.Model([*graph.queries(ops, layers), ops.mean(layers[deepest], (2, 3))], [pixels])
 
 
-def _back(graph: Graph, shapes: Sequence[tuple[int, ...]]) -> openvino.Model:
+def _back(graph: Graph, shapes: Sequence[tuple[int, ...]], precision: str) -> openvino.Model:
     """Queries (N, n, D) to patch scores (N, P), and to image scores (N,) where the method has its own."""
     queries = [openvino.opset14.parameter(list(shape), np.float32) for shape in shapes]
-    found = graph.scores(OpenVINOOperations(), queries)
+    found = graph.scores(OpenVINOOperations(narrows=precision == "bf16"), queries)
     return openvino.Model([node for node in found if node is not None], queries)

@@ -13,7 +13,13 @@ from adcli.engines.openvino_library import openvino, opset
 class OpenVINOOperations:
     """Builds nodes of OpenVINO's operation set 14."""
 
-    def constant(self, values: np.ndarray) -> Any:
+    def __init__(self, narrows: bool = False):
+        self.narrows = narrows
+
+    def constant(self, values: np.ndarray, narrow: bool = False) -> Any:
+        if narrow and self.narrows:
+            bits = _narrowed(values)
+            return opset.constant(openvino.Tensor(bits, list(bits.shape), openvino.Type.bf16), shared_memory=False)
         return opset.constant(np.ascontiguousarray(values), shared_memory=True)
 
     def convolution(
@@ -69,6 +75,13 @@ class OpenVINOOperations:
     def matmul(self, a: Any, b: Any, turned: bool = False) -> Any:
         return opset.matmul(a, b, False, turned)
 
+    def narrow(self, x: Any) -> Any:
+        return opset.convert(x, openvino.Type.bf16) if self.narrows else x
+
+    def widen(self, x: Any, count: int, value: float) -> Any:
+        filling = opset.convert_like(opset.constant(np.float32(value)), x)
+        return opset.pad(x, [0, 0], [0, count], "constant", filling)
+
     def relu(self, x: Any) -> Any:
         return opset.relu(x)
 
@@ -121,3 +134,9 @@ class OpenVINOOperations:
 
 def _rounding(ceil: bool) -> str:
     return "ceil_torch" if ceil else "floor"
+
+
+def _narrowed(values: np.ndarray) -> np.ndarray:
+    """Bits (uint16) of the nearest bf16, of two the even one; OpenVINO rounds a quarter of what it is given wrongly."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) >> 16).astype(np.uint16)

@@ -20,10 +20,12 @@ there to fill up, to the patch scores (images, P) and image scores (images,) of 
 
 
 class Operations(Protocol):
-    """Builds a graph. Tensors are float32 but for indices; shapes and axes are those of numpy."""
+    """Builds a graph. Tensors are float32 but for indices and what is narrow; shapes and axes are those of numpy."""
 
-    def constant(self, values: np.ndarray) -> Node:
-        """Numbers that are part of the graph."""
+    narrows: bool  # products are computed from bf16
+
+    def constant(self, values: np.ndarray, narrow: bool = False) -> Node:
+        """Numbers that are part of the graph; `narrow`: as `narrow` makes them."""
         ...
 
     def convolution(
@@ -72,6 +74,14 @@ class Operations(Protocol):
 
     def matmul(self, a: Node, b: Node, turned: bool = False) -> Node:
         """The matrix product of the last two axes; `turned`: with b transposed."""
+        ...
+
+    def narrow(self, x: Node) -> Node:
+        """In bf16, and so all that is made of it, where the builder `narrows`; itself elsewhere."""
+        ...
+
+    def widen(self, x: Node, count: int, value: float) -> Node:
+        """Rows (n, m) with so many columns more, all of the same value."""
         ...
 
     def relu(self, x: Node) -> Node:

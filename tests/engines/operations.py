@@ -24,6 +24,8 @@ OPERATIONS = {
     "divide": lambda ops, x: ops.divide(x, ops.constant(np.float32([[[[3]]]]))),
     "matmul": lambda ops, x: ops.matmul(x, ops.constant(X[0, 0].T.copy())),
     "matmul, turned": lambda ops, x: ops.matmul(x, ops.constant(X[0, :, :3]), turned=True),
+    "narrow": lambda ops, x: ops.narrow(x),
+    "widen": lambda ops, x: ops.widen(ops.reshape(x, (-1, 7)), 3, -1.0),
     "relu": lambda ops, x: ops.relu(x),
     "clip": lambda ops, x: ops.clip(x, -0.5, 0.25),
     "sigmoid": lambda ops, x: ops.sigmoid(x),

@@ -14,6 +14,7 @@ from adcli.backbones.tracing import network_of
 from adcli.engines import fast_bf16_cpu
 from adcli.engines.torch import TorchScorer
 from adcli.errors import EnvironmentFault
+from adcli.graphs.nearest import Nearest
 from tests.detectors.test_contract import SIZE, Bench, flawed, textures
 from tests.engines.operations import OPERATIONS, X
 from tests.graphs.torch_operations import TorchOperations
@@ -33,6 +34,28 @@ def test_each_operation_is_what_torch_makes_of_it(name):
     found = compiled([X])[0]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_narrow_constants_are_rounded_as_torch_rounds():
+    values = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
+    values[0, :3] = 1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8  # halfway
+    found = OpenVINOOperations(narrows=True).constant(values, narrow=True)
+    expected = torch.from_numpy(values).bfloat16().float().numpy()
+    assert np.array_equal(found.get_data(dtype=np.float32), expected)
+    assert np.array_equal(OpenVINOOperations().constant(values, narrow=True).get_data(), values)
+
+
+@pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
+def test_narrow_products_choose_neighbours_that_are_hardly_farther():
+    """Rows of great and nearly equal lengths, of which bf16 alone would tell few apart."""
+    rng = np.random.default_rng(0)
+    bank, queries = (rng.standard_normal((count, 40)).astype(np.float32) for count in (2500, 200))
+    bank[:, 0], queries[:, 0] = 64, 32  # products as great as half the squared lengths
+    parameter = openvino.opset14.parameter(list(queries.shape), np.float32)
+    model = openvino.Model([Nearest(OpenVINOOperations(narrows=True), bank).one(parameter)], [parameter])
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    apart = np.linalg.norm((queries[:, np.newaxis] - bank)[..., 1:], axis=2)
+    assert (apart[range(200), compiled([queries])[0]] <= 1.02 * apart.min(1)).all()
 
 
 @pytest.fixture(

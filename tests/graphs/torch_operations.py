@@ -11,8 +11,12 @@ def _exact(x):
 
 
 class TorchOperations:
-    def constant(self, values):
-        return _exact(torch.as_tensor(values))
+    def __init__(self, narrows=False):
+        self.narrows = narrows
+
+    def constant(self, values, narrow=False):
+        exact = _exact(torch.as_tensor(values))
+        return self.narrow(exact) if narrow else exact
 
     def convolution(self, x, weight, stride, padding, dilation, groups):
         return functional.conv2d(
@@ -44,6 +48,12 @@ class TorchOperations:
 
     def matmul(self, a, b, turned=False):
         return a @ (b.mT if turned else b)
+
+    def narrow(self, x):
+        return x.bfloat16().double() if self.narrows else x
+
+    def widen(self, x, count, value):
+        return functional.pad(x, (0, count), value=value)
 
     def relu(self, x):
         return x.clamp_min(0)
