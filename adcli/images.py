@@ -24,6 +24,7 @@ from adcli.formats import MAGIC_BYTES, Header, NotWhole, check_kind, inflated, r
 __all__ = ["MAX_PIXELS", "FoundImage", "Image", "digest_image", "find_images", "prepare", "read_image"]
 
 MAX_PIXELS = 2**28  # 268 megapixels, 0.8 GB as 8-bit RGB: above any area sensor, below what stops a 4 GB machine
+_BAND = 64  # rows of a file
 _MAX_BYTES_PER_PIXEL = 16  # twice 16-bit RGB and alpha; what is larger is mostly not image
 
 
@@ -144,9 +145,9 @@ def prepare(pixels: np.ndarray, size: tuple[int, int], white_level: float | None
             f"The white level must be above 0, not {white_level}; give the sensor's, such as 4095 for 12 bits."
         )
     # Resized with 16 bits: within 8e-6 of the exact average (8 bits: 2e-3), and on 6-megapixel RGB twice as fast as
-    # float32 in half the memory. x 257 takes 0..255 to 0..65535 exactly.
+    # float32 in half the memory.
     if pixels.dtype == np.uint8:
-        pixels, white = np.multiply(pixels, np.uint16(257), dtype=np.uint16), 65535.0
+        pixels, white = _sixteen_bits(pixels, size), 65535.0
     else:
         white = 65535.0 if white_level is None else white_level
     height, width = size
@@ -158,3 +159,20 @@ def prepare(pixels: np.ndarray, size: tuple[int, int], white_level: float | None
     if pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
     return np.minimum(pixels * np.float32(1 / white), np.float32(1))
+
+
+def _sixteen_bits(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """8-bit pixels times 257, which takes 0..255 to 0..65535 exactly; where they are 4 or 8 times as high and wide as
+    `size`, (H, W), already averaged down to it, at two thirds of the time and to the same numbers."""
+    times = pixels.shape[0] // size[0]
+    if times not in (4, 8) or pixels.shape[:2] != (times * size[0], times * size[1]):
+        return np.multiply(pixels, np.uint16(257), dtype=np.uint16)
+    # By halves, for which OpenCV has vectors, and some rows at a time, which stay in a core's own cache. Averages of
+    # 256 times 4, 16 or 64 numbers are whole ones, so it is the last line that rounds, and like OpenCV: to even.
+    small = np.empty((*size, *pixels.shape[2:]), np.float32)
+    for top in range(0, size[0], _BAND // times):
+        band = np.multiply(pixels[times * top : times * top + _BAND], np.uint16(256), dtype=np.uint16)
+        while band.shape[1] > size[1]:
+            band = cv2.resize(band, (band.shape[1] // 2, len(band) // 2), interpolation=cv2.INTER_AREA)
+        small[top : top + len(band)] = band
+    return np.rint(small * np.float32(257 / 256)).astype(np.uint16)

@@ -29,7 +29,6 @@ region.
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -40,25 +39,42 @@ from adcli.sizes import PixelSize
 from adcli.types import Region
 
 _WIDEN = 4  # factor from one trial level's pixel count to the next; 2 to 4 differ little on smooth maps
-_BLOCK = 4  # pixels a side of what is looked at as one, to begin with
+_STEP = 4  # pixels from one to the next that is looked at to begin with
 _FEW = 1 << 14  # pixels of a map that is searched without that
 _CROWD = 32  # times the area: with more pixels above the first level than that, the search from the top is shorter
 
 
-def area_score(score_map: np.ndarray, size: int | PixelSize) -> float:
+def row_tops(score_map: np.ndarray) -> np.ndarray:
+    """The highest score of every row of a map (H, W) float32, (H,); raises ValueError for what is no map.
+
+    Both the score and the regions of a map begin with them. Who wants both hands them over, and they are found once.
+    """
+    if score_map.ndim != 2 or score_map.size == 0 or score_map.dtype != np.float32:
+        raise ValueError(f"a map is (H, W) float32 with at least one pixel, not {score_map.shape} {score_map.dtype}")
+    # At two thirds of the time of max(axis=1).
+    tops = np.maximum.reduceat(score_map.ravel(), np.arange(0, score_map.size, score_map.shape[1]))
+    if math.isnan(tops.max()):  # the maximum is NaN where any pixel is
+        raise ValueError("the map holds NaN")
+    return tops
+
+
+def area_score(score_map: np.ndarray, size: int | PixelSize, tops: np.ndarray | None = None) -> float:
     """S_A of one map, (H, W) float32: the float64 of one of its values; minus infinity if no component is large enough.
 
-    `size` is what a component must have, all of it; a number is an area. Components only grow as the level falls, so
-    the level is found by search: from a level at which a component certainly is large enough, or else from the top,
+    `size` is what a component must have, all of it; a number is an area. `tops` are `row_tops` of the map. Components
+    only grow as the level falls, so the level is found by search: from a level at which a component is large enough,
     then by bisection over the values above it, looking only at the components that are still in play.
     """
-    size = _check(score_map, size)
+    return _search(score_map, _check(size), row_tops(score_map) if tops is None else tops)
+
+
+def _search(score_map: np.ndarray, size: PixelSize, tops: np.ndarray) -> float:
     if size == (1, 0, 0):
-        return float(score_map.max()) + 0.0  # + 0.0 turns a negative zero into zero, here and below
+        return float(tops.max()) + 0.0  # + 0.0 turns a negative zero into zero, here and below
     if not _fits(size, score_map.shape):
         return -math.inf
     size = _with_implied_area(size)
-    window, level = _begin_below(score_map, size)
+    window, level = _begin_below(score_map, size, tops)
     if window is None:
         window, level, too_high = _begin_above(score_map, size)
         if window is None:
@@ -82,24 +98,29 @@ def area_score(score_map: np.ndarray, size: int | PixelSize) -> float:
     return float(level) + 0.0
 
 
-def _begin_below(score_map: np.ndarray, size: PixelSize) -> tuple[np.ndarray | None, np.float32]:
-    """The large components at a level that is none too high, and the level; None where that is no short cut.
+def _begin_below(score_map: np.ndarray, size: PixelSize, tops: np.ndarray) -> tuple[np.ndarray | None, np.float32]:
+    """The large components at a level that is a little too low, and the level; None where that is no short cut.
 
-    The level is the score of the lowest pixels of all blocks: n blocks that touch are n _BLOCK^2 pixels that do, at
-    least _BLOCK times as long and as wide. A map is smooth from block to block, so not much lies above that level.
+    It is the score of every _STEP-th pixel of every _STEP-th row by themselves, for somewhat more of them than the size
+    takes: a map is smooth, and what lies between them is alike. Where it is not, a level is too high or far too low.
     """
-    height, width = (side - side % _BLOCK for side in score_map.shape)
-    if score_map.size <= _FEW or not min(height, width):
+    if score_map.size <= _FEW or min(score_map.shape) <= _STEP:
         return None, np.float32(-np.inf)
-    rows = [score_map[start:height:_BLOCK] for start in range(_BLOCK)]
-    lowest = functools.reduce(np.minimum, rows)
-    lowest = functools.reduce(np.minimum, [lowest[:, start:width:_BLOCK] for start in range(_BLOCK)])
-    level = np.float32(
-        area_score(lowest, PixelSize(-(-size.area // _BLOCK**2), size.length / _BLOCK, size.width / _BLOCK))
-    )
+    sample = np.ascontiguousarray(score_map[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP])
+    points = size.area / _STEP**2
+    points += math.sqrt(points) + 1  # a figure of that area has so many of them, give or take a few at its edge
+    length, width = (side and side / _STEP + 1 for side in (size.length, size.width))
+    level = np.float32(_search(sample, PixelSize(math.ceil(points), length, width), row_tops(sample)))
     if level == -np.inf:
         return None, level
-    return _large_components(score_map, level, size, _CROWD * size.area), level
+    return _large_components(_rows(score_map, tops >= level)[1], level, size, _CROWD * size.area), level
+
+
+def _rows(score_map: np.ndarray, wanted: np.ndarray) -> tuple[int, np.ndarray]:
+    """The first of the rows that are `wanted`, (H,) bool, and the map from there to the last of them."""
+    places = np.flatnonzero(wanted)
+    first, end = (int(places[0]), int(places[-1]) + 1) if places.size else (0, 0)
+    return first, score_map[first:end]
 
 
 def _begin_above(score_map: np.ndarray, size: PixelSize) -> tuple[np.ndarray | None, np.float32, np.float32]:
@@ -117,17 +138,13 @@ def _begin_above(score_map: np.ndarray, size: PixelSize) -> tuple[np.ndarray | N
     return window, level, too_high
 
 
-def _check(score_map: np.ndarray, size: int | PixelSize) -> PixelSize:
+def _check(size: int | PixelSize) -> PixelSize:
     """The size, with 0 for a length or width of up to one pixel, which every region has."""
-    if score_map.ndim != 2 or score_map.size == 0 or score_map.dtype != np.float32:
-        raise ValueError(f"a map is (H, W) float32 with at least one pixel, not {score_map.shape} {score_map.dtype}")
     area, length, width = size if isinstance(size, PixelSize) else PixelSize(size)
     if area < 1:
         raise ValueError(f"the minimum area is at least 1 pixel, not {area}")
     if not (length >= 0 and width >= 0):
         raise ValueError(f"a minimum length or width is not negative, as one of {length} and {width} is")
-    if math.isnan(score_map.max()):  # the maximum is NaN where any pixel is
-        raise ValueError("the map holds NaN")
     return PixelSize(area, length if length > 1 else 0.0, width if width > 1 else 0.0)
 
 
@@ -238,13 +255,13 @@ def _feret(points: np.ndarray) -> tuple[float, float]:
     In whole numbers up to the squares. Quotients of Python's, roots and sums are rounded correctly, so they keep the
     order: of two regions, one within the other, the inner never measures more, not even by the last digit.
     """
-    corners = cv2.convexHull(points)[:, 0].astype(np.int64)
-    apart = corners[:, None] - corners
-    length = math.sqrt(int((apart**2).sum(axis=2).max())) + 1
-    edges = np.roll(corners, -1, axis=0) - corners
+    corners = cv2.convexHull(points)[:, 0].T.astype(np.int64)
+    down, across = (one[:, None] - one for one in corners)
+    length = math.sqrt(int((down**2 + across**2).max())) + 1
+    edges = np.roll(corners, -1, axis=1) - corners
     # The narrowest slot lies along an edge. Cross product: the edge's length times a corner's distance from its line.
-    reach = np.abs(edges[:, 0] * apart[..., 1] - edges[:, 1] * apart[..., 0]).max(axis=0).tolist()
-    squares = (edges**2).sum(axis=1).tolist()
+    reach = np.abs(edges[0] * across - edges[1] * down).max(axis=0).tolist()
+    squares = (edges**2).sum(axis=0).tolist()
     narrowest = min((far * far / square for far, square in zip(reach, squares, strict=True) if square), default=0.0)
     return length, math.sqrt(narrowest) + 1
 
@@ -257,18 +274,28 @@ def _long_and_wide(hulls: dict[int, tuple[float, float]], large: np.ndarray, siz
 
 
 def find_regions(
-    score_map: np.ndarray, threshold: float, size: int | PixelSize, pixel_pitch: float | None = None
+    score_map: np.ndarray,
+    threshold: float,
+    size: int | PixelSize,
+    pixel_pitch: float | None = None,
+    tops: np.ndarray | None = None,
 ) -> tuple[np.ndarray, list[Region]]:
     """The mask and the regions of one map: 8-connected, every pixel strictly above, as large as `size` or larger.
 
     The regions come largest first, ties by their first pixel from the top, then from the left. The mask, (H, W) bool,
-    is those regions and nothing else. `pixel_pitch` is in mm per pixel; without it whatever is in mm is None.
+    is those regions and nothing else. `pixel_pitch` is in mm per pixel; without it whatever is in mm is None. `tops`
+    are `row_tops` of the map.
     """
-    size = _check(score_map, size)
-    above = score_map > largest_float32_up_to(threshold)
+    size = _check(size)
+    tops = row_tops(score_map) if tops is None else tops
+    level = largest_float32_up_to(threshold)
     mask = np.zeros(score_map.shape, bool)
-    box = _box(above)
-    above = np.ascontiguousarray(above[box])
+    top, rows = _rows(score_map, tops > level)
+    above = rows > level
+    columns = np.flatnonzero(above.any(axis=0))
+    left, right = (int(columns[0]), int(columns[-1]) + 1) if columns.size else (0, 0)
+    above = np.ascontiguousarray(above[:, left:right])
+    box = slice(top, top + len(rows)), slice(left, right)
     if above.size < size.area:
         return mask, []
     labels = _label(above)
@@ -280,7 +307,6 @@ def find_regions(
     dropped = runs.of(~large)
     above.ravel()[_places(dropped, above.shape[1])] = False
     mask[box] = above
-    top, left = int(box[0].start), int(box[1].start)
     return mask, _measure(score_map[box], labels, runs.of(large), hulls, (top, left), pixel_pitch)
 
 

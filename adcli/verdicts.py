@@ -10,7 +10,7 @@ import numpy as np
 from adcli.guard import Look
 from adcli.image_scores import image_scores, measure_traits, words_for
 from adcli.model import Calibration, Model
-from adcli.regions import area_score, find_regions
+from adcli.regions import area_score, find_regions, row_tops
 from adcli.sizes import PixelSize
 from adcli.thresholds import p_value
 from adcli.thresholds.joint import joint_score, level_thresholds
@@ -24,6 +24,7 @@ class Measured:
     sizes: tuple[PixelSize, ...]  # in pixels of this image
     levels: np.ndarray  # (k,) float64, S of each size; minus infinity where no region can have it
     score: float  # the level itself, or U of several
+    tops: np.ndarray  # (H,) float32, the highest score of every row
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ def measure(model: Model, score_map: np.ndarray) -> Measured:
     """
     height, width = score_map.shape
     sizes = tuple(size.pixels(width, height, model.pixel_pitch) for size in model.sizes)
-    levels = np.array([area_score(score_map, size) for size in sizes])
+    tops = row_tops(score_map)
+    levels = np.array([area_score(score_map, size, tops) for size in sizes])
     if model.scales is None:
-        return Measured(sizes, levels, float(levels[0]))
-    return Measured(sizes, levels, float(joint_score(levels, model.scales.centre, model.scales.spread)))
+        return Measured(sizes, levels, float(levels[0]), tops)
+    return Measured(sizes, levels, float(joint_score(levels, model.scales.centre, model.scales.spread)), tops)
 
 
 def map_thresholds(model: Model, threshold: float) -> np.ndarray:
@@ -98,7 +100,7 @@ def judge(
     rank = p_value(calibration.scores, score)
     for verdict, threshold in ((Verdict.NG, calibration.threshold), (Verdict.CHECK, calibration.check_threshold)):
         if threshold is not None and score > threshold:
-            mask, regions = _decided(model, score_map, measured.sizes, map_thresholds(model, threshold))
+            mask, regions = _decided(model, score_map, measured, map_thresholds(model, threshold))
             return Judgement(verdict, None, score, area, rank, regions, mask, conditions)
     objections = []
     if model.guard is not None and calibration.guard is not None:
@@ -126,10 +128,13 @@ def _stage_objection(
 
 
 def _decided(
-    model: Model, score_map: np.ndarray, sizes: tuple[PixelSize, ...], levels: np.ndarray
+    model: Model, score_map: np.ndarray, measured: Measured, levels: np.ndarray
 ) -> tuple[np.ndarray, list[Region]]:
     """Mask and regions. Regions of several sizes that overlap or touch are one."""
-    found = [find_regions(score_map, t, size, model.pixel_pitch) for size, t in zip(sizes, levels, strict=True)]
+    found = [
+        find_regions(score_map, level, size, model.pixel_pitch, measured.tops)
+        for size, level in zip(measured.sizes, levels, strict=True)
+    ]
     if len(found) == 1:
         return found[0]
     mask = np.logical_or.reduce([mask for mask, _ in found])

@@ -141,6 +141,16 @@ def test_shrinking_averages_areas_to_16_bit_accuracy(pixels: np.ndarray, white: 
     np.testing.assert_allclose(prepared, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("times", [2, 4, 8, 16])
+def test_by_halves_the_averages_are_to_the_bit_those_of_16_bit_pixels(times: int, channels: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(times)
+    pixels = rng.integers(0, 256, (19 * times, 30 * times, *channels), dtype=np.uint8)
+    pixels[: 3 * times] = rng.integers(0, 2, pixels[: 3 * times].shape, dtype=np.uint8)  # many at the half of a number
+    pixels[-times:] = 255
+    np.testing.assert_array_equal(prepare(pixels, (19, 30)), prepare(pixels.astype(np.uint16) * 257, (19, 30)))
+
+
 @pytest.mark.parametrize("pixels", [GRAY, RGB])
 @pytest.mark.parametrize("size", [(96, 130), (100, 65), (49, 200)])
 def test_enlarging_interpolates_between_pixel_centres(pixels: np.ndarray, size: tuple[int, int]) -> None:

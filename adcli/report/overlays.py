@@ -24,6 +24,8 @@ _ABOVE = ((1.0, 255, 80, 0, 0.62), (1.5, 255, 150, 0, 0.66), (2.0, 255, 235, 40,
 # The map by itself, without an image below: the same colours, opaque, and dark where the overlay is bare.
 _MAP_BELOW = ((0.0, 14, 16, 28), (0.3, 20, 34, 92), (0.65, 20, 90, 230), (1.0, 60, 175, 255))
 _COLOUR_KEPT = 0.4  # of the image's own colour
+# Blue, green and red of a muted image from red, green and blue; gray is the luma of ITU-R BT.601.
+_MUTING = _COLOUR_KEPT * np.eye(3)[::-1] + (1 - _COLOUR_KEPT) * np.array([0.299, 0.587, 0.114])
 _DIMMED = 0.35  # what is left of the brightness outside the region of interest
 _BAND = 64  # rows that are drawn at a time, so that what is made of them stays in a core's own cache
 _NARROWEST = 360  # pixels across which the legend can be read
@@ -173,15 +175,12 @@ def _map_colours() -> np.ndarray:
 
 def _draw_band(picture: np.ndarray, pixels: np.ndarray, score_map: np.ndarray, low: float, threshold: float) -> None:
     """Some rows of an image under its map, dimmed outside the region of interest, drawn on rows of a picture."""
-    # A level short of the last bare one: whether one pixel is rounded up may depend on its place in the array.
-    if _levels(score_map.max().reshape(1, 1), low, threshold) < _last_bare():
-        _muted(pixels, picture)
-    elif pixels.ndim == 3:
-        _paint(_muted(pixels, picture), _levels(score_map, low, threshold))
-    else:  # what is left of gray is gray: one channel of work in place of three
-        levels, (added, left) = _levels(score_map, low, threshold), _colours()
-        _muted(cv2.multiply(pixels, cv2.LUT(levels, left), scale=1 / 255), picture)
-        cv2.add(picture, cv2.applyColorMap(levels, added), picture)
+    _muted(pixels, picture)
+    levels = _levels(score_map, low, threshold)
+    coloured = np.flatnonzero(levels.max(axis=0) > _last_bare())
+    if coloured.size:  # mostly not all columns
+        columns = slice(coloured[0], coloured[-1] + 1)
+        _paint(picture[:, columns], levels[:, columns])
     if score_map.min() == -np.inf:
         outside = score_map == -np.inf
         cv2.copyTo(cv2.convertScaleAbs(picture, alpha=_DIMMED), outside.view(np.uint8), picture)
@@ -208,8 +207,7 @@ def _muted(pixels: np.ndarray, picture: np.ndarray | None = None) -> np.ndarray:
     """The image with less of its colour, (H, W, 3) uint8 BGR; drawn on `picture` where one is given."""
     if pixels.ndim == 2:
         return cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR, picture)
-    gray = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2BGR)
-    return cv2.addWeighted(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), _COLOUR_KEPT, gray, 1 - _COLOUR_KEPT, 0, picture)
+    return cv2.transform(pixels, _MUTING, picture)
 
 
 def outline(
