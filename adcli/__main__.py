@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 
 def main() -> None:
@@ -10,6 +11,10 @@ def main() -> None:
     # Searching all that was ever imported for garbage, as often as is the default, took 0.4 s while torch was imported.
     # What is young is searched as before.
     gc.set_threshold(*gc.get_threshold()[:2], 100)
+    # OpenBLAS, which numpy brings, keeps its threads spinning for 2^26 cycles after they were made or used; the import
+    # of numpy alone took 0.13 s of two cores instead of 0.07 (OpenMathLib/OpenBLAS issue 5171). How many there are, and
+    # so what is computed, stays as it is.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
     from adcli.cli.app import app
     from adcli.cli.exits import leave
 

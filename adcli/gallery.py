@@ -19,6 +19,7 @@ import numpy as np
 from adcli.errors import EnvironmentFault
 
 BLOCK_BYTES = 64 << 20  # read at a time
+_PIECE_BYTES = 1 << 18  # of a buffer that stays in a core's own cache
 RESIDENT_BYTES = 512 << 20  # galleries up to this size are held in memory once they are read
 
 
@@ -57,7 +58,8 @@ class Gallery:
         if self._whole is not None:
             return self._whole[start:stop]
         rows = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        self._fill(rows, start)
+        if rows.size:
+            self._fill(memoryview(rows.reshape(-1).view(np.uint8)), self._offset + start * self._row)
         return rows
 
     def blocks(self, rows: int = 0) -> Iterator[tuple[int, np.ndarray]]:
@@ -65,6 +67,14 @@ class Gallery:
         rows = rows or max(1, BLOCK_BYTES // max(1, self._row))
         for start in range(0, len(self), rows):
             yield start, self.read(start, start + rows)
+
+    def pieces(self) -> Iterator[memoryview]:
+        """All bytes one piece after another, each only until the next is asked for: they share one small buffer."""
+        piece = memoryview(bytearray(min(_PIECE_BYTES, self.nbytes)))
+        for start in range(0, self.nbytes, _PIECE_BYTES):
+            piece = piece[: self.nbytes - start]
+            self._fill(piece, self._offset + start)
+            yield piece
 
     def take(self, places: np.ndarray) -> np.ndarray:
         """The rows at these places (n,), in their order."""
@@ -79,9 +89,8 @@ class Gallery:
             self._whole = self.read()
         return self
 
-    def _fill(self, rows: np.ndarray, start: int) -> None:
-        view = memoryview(rows.reshape(-1).view(np.uint8)) if rows.size else memoryview(b"")
-        at, done = self._offset + start * self._row, 0
+    def _fill(self, view: memoryview, at: int) -> None:
+        done = 0
         try:
             while done < len(view):
                 with self._turn:  # not pread: Windows has none

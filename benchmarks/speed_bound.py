@@ -44,7 +44,7 @@ def measure_stages(paths: list[Path], model_path: Path, engine: str, precision: 
     import numpy as np
 
     from adcli.formats import read_header
-    from adcli.geometry import Views
+    from adcli.geometry.views import Views
     from adcli.guard import examine
     from adcli.images import MAX_PIXELS, _decode, read_image
     from adcli.maps import lift

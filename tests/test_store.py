@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -19,7 +20,7 @@ from adcli.detectors.padim import PaDiMParams
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.model import Provenance
 from adcli.sizes import MinArea, MinSize
-from adcli.store import load, naming, save
+from adcli.store import load, save
 from tests.models import CALIBRATION, DETECTORS, digest, make, real, same
 
 
@@ -37,7 +38,21 @@ def path(tmp_path):
 def test_every_field_comes_back_as_it_was(tmp_path, detector, calibration):
     model = make(detector, calibration)
     save(model, tmp_path / "model.h5")
-    assert same(load(tmp_path / "model.h5").model, model)
+    held, seen = load(tmp_path / "model.h5"), load(tmp_path / "model.h5", held=False)
+    assert same(held.model, model) and same(seen.model, model)
+    assert (seen.sha256, seen.detector_digest, seen.size_bytes) == (held.sha256, held.detector_digest, held.size_bytes)
+
+
+def test_who_holds_no_arrays_needs_no_memory_for_them(tmp_path):
+    save(make(weights={"conv1.weight": np.zeros((4 << 20,), np.float32)}), tmp_path / "model.h5")
+    tracemalloc.start()
+    try:
+        model = load(tmp_path / "model.h5", held=False).model
+        assert tracemalloc.get_traced_memory()[1] < 3 << 20
+        assert load(tmp_path / "model.h5").model.weights["conv1.weight"].nbytes < tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert not model.weights["conv1.weight"].flags.writeable
 
 
 def test_fields_that_may_be_absent_come_back_as_none(tmp_path):
@@ -160,10 +175,10 @@ def test_a_model_that_is_removed_while_it_is_read_is_missing(path, monkeypatch):
 def test_a_file_that_fails_while_it_is_named_is_the_machines_fault(path, monkeypatch):
     """Its arrays lie elsewhere in it: only the thread that takes the sha256 meets the damage."""
 
-    def fail(self):
-        self._fault = OSError(5, "Input/output error")
+    def fail(_):
+        raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(naming.Naming, "_run", fail)
+    monkeypatch.setattr(store, "name_of", fail)
     assert str(path) in one_fault(lambda: load(path))
 
 

@@ -61,7 +61,8 @@ def calibrate(
     adcli calibrate ./held-out --image-stage own
     adcli calibrate ./held-out --group-by '(part[0-9]+)_' --leave-out-group 'lot[0-9]+'
     """
-    from adcli.report.calibrations import calibration_json, calibration_tables
+    from adcli.report.calibration_json import calibration_json
+    from adcli.report.calibrations import calibration_tables
     from adcli.sizes import AskedSize, parse_pitch
     from adcli.tasks.calibrate import calibrate as task
     from adcli.tasks.engines import Machine

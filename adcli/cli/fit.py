@@ -142,7 +142,8 @@ def fit(
     """
     from adcli.backbones import JOIN, RANDOM
     from adcli.geometry.augmentation import Augmentation
-    from adcli.report.calibrations import calibration_json, calibration_tables
+    from adcli.report.calibration_json import calibration_json
+    from adcli.report.calibrations import calibration_tables
     from adcli.report.choices import choice_json
     from adcli.report.tables import fit_json, fit_summary
     from adcli.sizes import AskedSize, parse_pitch

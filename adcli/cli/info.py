@@ -23,11 +23,11 @@ def info(
     adcli info
     adcli info lid.h5 --json
     """
-    from adcli.report.calibrations import engine_json, guard_json, stage_json
+    from adcli.report.calibration_json import engine_json, guard_json, stage_json
     from adcli.report.tables import key_values, training_facts
     from adcli.store import SCHEMA, load
 
-    stored = load(path or model)
+    stored = load(path or model, held=False)
     about, calibration = stored.model, stored.model.calibration
     facts: dict[str, Any] = {
         "path": str(path or model),

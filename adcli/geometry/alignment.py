@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from adcli.errors import UnreadableImage, UsageError
+from adcli.geometry.golden import Golden
 from adcli.images import read_image
 
 _LONGEST = 320  # pixels of the golden image's longer side: a twentieth of a pixel there is enough for any patch
@@ -20,20 +21,6 @@ _DOUBTFUL = 0.9  # correlation below which all angles are tried
 _STEP = 15.0  # degrees between them
 _BEST_STARTS = 4  # of them that are refined
 _LEAST_OVERLAP = 0.25  # of the golden image that the part must cover for its correlation to mean anything
-
-
-@dataclass(frozen=True)
-class Golden:
-    """The image to which others are aligned."""
-
-    pixels: np.ndarray  # (h, w) uint8, gray, reduced in size
-    width: int  # of the file
-    height: int
-    digest: str  # sha256 of the file, hexadecimal
-
-    def __post_init__(self) -> None:
-        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 2 or self.pixels.size == 0:
-            raise ValueError(f"a golden image is (h, w) uint8, not {self.pixels.shape} {self.pixels.dtype}")
 
 
 @dataclass(frozen=True)

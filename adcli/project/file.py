@@ -27,8 +27,8 @@ FILE = "adcli.toml"
 DEFAULTS, PARTS = "defaults", "parts"
 PLACEHOLDERS = ("part", "date", "verb")
 _OF_EVAL = "category"  # filled in by the verbs that know categories
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w*)\}")
-_NAME = re.compile(r"\w[\w.+ -]*")  # of a part: it becomes a folder's name
+_PLACEHOLDER = r"\{\{|\}\}|\{(\w*)\}"  # compiled where it is needed, as most calls find no file
+_NAME = r"\w[\w.+ -]*"  # of a part: it becomes a folder's name
 _KINDS = {  # what TOML's types must be, and what to call it; bool is an int to Python, and none to a reader
     "flag": (lambda value: isinstance(value, bool), "true or false"),
     "whole": (lambda value: type(value) is int, "a whole number"),
@@ -152,7 +152,7 @@ class Project:
         for name in (DEFAULTS, *self.verbs):
             yield from self._lines_of((name,))
         for part in self._table((PARTS,)):
-            if not _NAME.fullmatch(part):
+            if not re.fullmatch(_NAME, part):
                 raise UsageError(
                     f"{self.place([PARTS, part])}: {part!r} cannot be a part's name, which becomes a "
                     "folder's: begin with a letter or digit, and go on with those and . + - _ or spaces"
@@ -247,7 +247,7 @@ def fill(setting: Setting, names: Mapping[str, str], folder: Path | None) -> Val
 
         if setting.option.spelt_out and re.fullmatch(setting.option.spelt_out, text):
             return text
-        text = _PLACEHOLDER.sub(name_for, text)
+        text = re.sub(_PLACEHOLDER, name_for, text)
         if text.startswith("~/"):
             return os.path.expanduser(text)  # noqa: PTH111 (a glob stays as it is spelt)
         return text if folder is None or text == "-" else os.path.join(folder, text)  # noqa: PTH118
@@ -288,7 +288,7 @@ def _check_placeholders(setting: Setting) -> None:
     if not setting.option.is_path:
         return
     for text in setting.value if isinstance(setting.value, list) else [str(setting.value)]:
-        for found in _PLACEHOLDER.finditer(text):
+        for found in re.finditer(_PLACEHOLDER, text):
             if found[1] not in (None, _OF_EVAL, *PLACEHOLDERS):
                 near = suggest(found[1], PLACEHOLDERS)
                 meant = f"did you mean {{{near}}}?" if near else "known are {part}, {date} and {verb}; {{ is a brace"

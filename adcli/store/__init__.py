@@ -10,6 +10,7 @@ read where it lies.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import stat
@@ -21,11 +22,10 @@ from typing import IO
 import h5py
 
 from adcli.errors import EnvironmentFault, ModelFileError, UsageError
-from adcli.files import replacing
 from adcli.model import Model
 from adcli.store.fields import read_fields, write_fields
 from adcli.store.hdf5 import look, root_attribute, write_attribute
-from adcli.store.naming import Naming
+from adcli.store.naming import Aside, name_of
 
 SCHEMA = 1
 _FORMAT = "adcli-model"
@@ -48,6 +48,8 @@ def save(model: Model, path: Path) -> None:
     Raises:
         EnvironmentFault: when the disk is full or the folder cannot be written.
     """
+    from adcli.files import replacing
+
     with replacing(path) as temporary:
         try:
             with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
@@ -77,8 +79,12 @@ def _sign(file: h5py.File, path: Path) -> None:
         write_attribute(file, "digest", root.digest_of_all())
 
 
-def load(path: Path) -> Stored:
+def load(path: Path, *, held: bool = True) -> Stored:
     """Reads and verifies a model file.
+
+    Args:
+        held: False: arrays are verified, but not brought into memory; those of the model are views of the file, and
+            change with it. For those who want to know of a model, and have no use for what it learnt.
 
     Raises:
         UsageError: there is no such file.
@@ -89,7 +95,7 @@ def load(path: Path) -> Stored:
     while True:
         before = _state(path)
         try:
-            stored = _load(path)
+            stored = _load(path, held)
         except ModelFileError:
             if _state(path) == before:
                 raise
@@ -108,13 +114,13 @@ def _state(path: Path) -> tuple[int, int, int, int]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _load(path: Path) -> Stored:
+def _load(path: Path, held: bool) -> Stored:
     with contextlib.ExitStack() as stack:
         with _faults(path):
-            raw = stack.enter_context(path.open("rb", buffering=0))
-            naming = stack.enter_context(Naming(path))
+            raw, whole = (stack.enter_context(path.open("rb", buffering=0)) for _ in range(2))
+        naming = stack.enter_context(Aside(functools.partial(name_of, whole)))
         try:
-            model, detector_digest = _read(path, raw)
+            model, detector_digest = _read(path, raw, held)
         except ModelFileError:
             raise
         except MemoryError as error:  # no shape is beyond the file's size, so it is the machine
@@ -127,7 +133,7 @@ def _load(path: Path) -> Stored:
     return Stored(model, sha256, detector_digest, size)
 
 
-def _read(path: Path, raw: IO[bytes]) -> tuple[Model, str]:
+def _read(path: Path, raw: IO[bytes], held: bool) -> tuple[Model, str]:
     """What a file holds, and the digest of what was learnt."""
     with h5py.File(path, "r", locking=False) as file:
         if root_attribute(file, "format") != _FORMAT:
@@ -137,14 +143,17 @@ def _read(path: Path, raw: IO[bytes]) -> tuple[Model, str]:
             raise ModelFileError(
                 f"{path} has schema {schema}, newer than the {SCHEMA} this adcli reads: upgrade adcli, or fit it again"
             )
-        root = look(file, raw, os.fstat(raw.fileno()).st_size)
-    try:
-        model = read_fields(root, Model, path)
-    finally:  # where the contents are not those that were written, that is what there is to say
-        if root.attributes["digest"] != root.digest_of_all():
-            raise ModelFileError(
-                f"{path} is damaged: its contents do not match its digest; restore it, or fit it again"
-            )
+        root = look(file, raw, os.fstat(raw.fileno()).st_size, held)
+    with contextlib.ExitStack() as stack:
+        # Of the very bytes that are held, so after them; where none are, at once.
+        digest = root.digest_of_all if held else stack.enter_context(Aside(root.digest_of_all)).result
+        try:
+            model = read_fields(root, Model, path)
+        finally:  # where the contents are not those that were written, that is what there is to say
+            if root.attributes["digest"] != digest():
+                raise ModelFileError(
+                    f"{path} is damaged: its contents do not match its digest; restore it, or fit it again"
+                )
     return model, root.attributes["detector_digest"]
 
 

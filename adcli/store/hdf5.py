@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -28,10 +29,13 @@ class Array:
     path: str  # in the file
     attributes: dict[str, Any]
     rows: Gallery  # of the handle that the file was looked at through
+    view: np.ndarray | None  # of the file, where arrays are not to be held
     held: np.ndarray | None = None
 
     def read(self) -> np.ndarray:
-        """All of it, held from now on, so that the digest is of the very bytes that are used."""
+        """All of it; a view, or held from now on, so that the digest is of the very bytes that are used."""
+        if self.view is not None:
+            return self.view
         if self.held is None:
             self.held = self.rows.read()
         return self.held
@@ -40,9 +44,8 @@ class Array:
         """Adds path, attributes, type, shape and bytes."""
         digest.update(self.path.encode() + _as_json(self.attributes))
         digest.update(f"{self.rows.dtype.str}{self.rows.shape}".encode())
-        blocks = self.rows.blocks() if self.held is None else [(0, self.held)]
-        for _, block in blocks:
-            digest.update(block.data)
+        for piece in self.rows.pieces() if self.held is None else [self.held.data]:
+            digest.update(piece)
 
 
 @dataclass
@@ -77,19 +80,28 @@ class Group:
         return digest
 
 
-def look(file: h5py.File, raw: IO[bytes], size: int) -> Group:
-    """All that is in a file of `size` bytes, whose arrays are read through `raw`.
+def look(file: h5py.File, raw: IO[bytes], size: int, held: bool = True) -> Group:
+    """All that is in a file of `size` bytes, whose arrays are read through `raw`, or not `held` but views of it.
 
     Raises:
         ValueError: something is what `save` never writes: a link, to another file or to one part under many names; an
             array whose bytes lie elsewhere or nowhere, or of another type than numpy's; a shape that would fill the
             memory; an attribute that is neither a number nor a text of fixed length.
     """
-    group, _ = _look(h5py.h5g.open(file.id, b"/"), "", raw, size, size)
+    pages = None if held else mmap.mmap(raw.fileno(), size, access=mmap.ACCESS_READ)
+    group, _ = _look(h5py.h5g.open(file.id, b"/"), "", _Bytes(raw, size, pages), size)
     return group
 
 
-def _look(group: Any, path: str, raw: IO[bytes], size: int, room: int) -> tuple[Group, int]:
+class _Bytes(NamedTuple):
+    """The file's."""
+
+    raw: IO[bytes]
+    size: int
+    pages: mmap.mmap | None  # where arrays are to be views
+
+
+def _look(group: Any, path: str, file: _Bytes, room: int) -> tuple[Group, int]:
     """What is in a group, and the bytes of the file that are left for other arrays."""
     members: dict[str, Group | Array] = {}
     for name in sorted(name.decode() for name in group):
@@ -100,16 +112,16 @@ def _look(group: Any, path: str, raw: IO[bytes], size: int, room: int) -> tuple[
         if h5py.h5o.get_info(node).rc != 1:
             raise ValueError(f"{name} in {path or '/'} is a link")
         if isinstance(node, h5py.h5g.GroupID):
-            members[name], room = _look(node, at, raw, size, room)
+            members[name], room = _look(node, at, file, room)
             continue
-        members[name] = array = _array(node, at, raw, size)
+        members[name] = array = _array(node, at, file)
         room -= array.rows.nbytes
         if room < 0:
             raise ValueError(f"{at} claims more than the file has")
     return Group(path or "/", _attributes(group, path), members), room
 
 
-def _array(node: Any, path: str, raw: IO[bytes], size: int) -> Array:
+def _array(node: Any, path: str, file: _Bytes) -> Array:
     if not isinstance(node, h5py.h5d.DatasetID):
         raise ValueError(f"{path} is no plain array")
     made, shape, dtype = node.get_create_plist(), node.shape, node.dtype
@@ -119,10 +131,11 @@ def _array(node: Any, path: str, raw: IO[bytes], size: int) -> Array:
     if not node.get_type().equal(h5py.h5t.py_create(dtype)):
         raise ValueError(f"{path} is of a type that only HDF5 can read")
     offset = node.get_offset()  # None of what has no bytes
-    rows = Gallery(raw, offset or 0, shape, dtype)
-    if rows.nbytes and (offset is None or node.get_storage_size() != rows.nbytes or offset + rows.nbytes > size):
+    rows = Gallery(file.raw, offset or 0, shape, dtype)
+    if rows.nbytes and (offset is None or node.get_storage_size() != rows.nbytes or offset + rows.nbytes > file.size):
         raise ValueError(f"{path} claims more than the file has")
-    return Array(path, _attributes(node, path), rows)
+    view = None if file.pages is None else np.ndarray(shape, dtype, file.pages, offset or 0)
+    return Array(path, _attributes(node, path), rows, view)
 
 
 def _attributes(node: Any, path: str) -> dict[str, Any]:

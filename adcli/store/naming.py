@@ -1,29 +1,31 @@
-"""The name of a file: the sha256 of its bytes, taken on a thread of its own."""
+"""Digests that are taken on a thread of their own, beside other work."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from pathlib import Path
+from collections.abc import Callable
 from types import TracebackType
+from typing import IO, Generic, TypeVar
 
-_BLOCK = 1 << 20  # bytes read at a time
+_BLOCK = 1 << 18  # bytes read at a time, which stay in a core's own cache until they are hashed
+
+Result = TypeVar("Result")
 
 
-class Naming:
-    """Use it as a context manager, which waits for the thread; what is done meanwhile has another core to itself.
+class Aside(Generic[Result]):
+    """What a function returns, on another core. Use it as a context manager, which waits for the thread.
 
     Reading and hashing release the interpreter's lock.
     """
 
-    def __init__(self, path: Path):
-        """OSError where the file cannot be opened."""
-        self._file = path.open("rb", buffering=0)
-        self._thread = threading.Thread(target=self._run, name="adcli sha256")
-        self._digest, self._size = hashlib.sha256(), 0
+    def __init__(self, work: Callable[[], Result]):
+        self._work = work
+        self._thread = threading.Thread(target=self._run, name="adcli digest")
+        self._result: Result | None = None
         self._fault: Exception | None = None
 
-    def __enter__(self) -> Naming:
+    def __enter__(self) -> Aside[Result]:
         self._thread.start()
         return self
 
@@ -31,20 +33,26 @@ class Naming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.join()
-        self._file.close()
 
-    def result(self) -> tuple[str, int]:
-        """The digest and the size in bytes. Raises OSError where the file could not be read to its end."""
+    def result(self) -> Result:
+        """What it returned. Raises what it raised."""
         self._thread.join()
         if self._fault is not None:
             raise self._fault
-        return self._digest.hexdigest(), self._size
+        return self._result
 
     def _run(self) -> None:
         try:
-            block = memoryview(bytearray(_BLOCK))
-            while count := self._file.readinto(block):
-                self._digest.update(block[:count])
-                self._size += count
+            self._result = self._work()
         except Exception as fault:  # raised where the result is asked for
             self._fault = fault
+
+
+def name_of(file: IO[bytes]) -> tuple[str, int]:
+    """The sha256 of an unbuffered file and its size in bytes. OSError where it cannot be read to its end."""
+    digest, size = hashlib.sha256(), 0
+    block = memoryview(bytearray(_BLOCK))
+    while count := file.readinto(block):
+        digest.update(block[:count])
+        size += count
+    return digest.hexdigest(), size

@@ -11,8 +11,8 @@ import numpy as np
 from adcli.detectors import Batch
 from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage
-from adcli.geometry import View, Views
 from adcli.geometry.augmentation import Augmentation
+from adcli.geometry.views import View, Views
 from adcli.guard import Look, examine
 from adcli.images import read_image
 from adcli.parallel import batches, stream

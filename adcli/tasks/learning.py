@@ -12,7 +12,8 @@ import numpy as np
 from adcli.detectors import Method
 from adcli.errors import EnvironmentFault, UnreadableImage
 from adcli.finding import FoundImage
-from adcli.geometry import Geometry, Views
+from adcli.geometry import Geometry
+from adcli.geometry.views import Views
 from adcli.guard import Look, learn_guard
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows

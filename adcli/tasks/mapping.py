@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from adcli.errors import EnvironmentFault, UnreadableImage
-from adcli.geometry import View, Views
+from adcli.geometry.views import View, Views
 from adcli.guard import Look, examine
 from adcli.images import Image, read_image
 from adcli.model import Model

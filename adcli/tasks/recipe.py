@@ -11,12 +11,13 @@ from typing import Any, Literal
 from adcli.backbones import PIXELS
 from adcli.detectors import DETECTORS, Method, is_positional
 from adcli.errors import UsageError
-from adcli.geometry import Geometry, Views
+from adcli.geometry import Geometry
 from adcli.geometry.alignment import read_golden
 from adcli.geometry.augmentation import Augmentation
 from adcli.geometry.crop import CentreCrop
-from adcli.geometry.roi import read_roi
+from adcli.geometry.drawing import read_roi
 from adcli.geometry.tiles import Tiling
+from adcli.geometry.views import Views
 from adcli.parts import Grouping
 from adcli.sizes import AskedSize, MinArea, MinSize
 

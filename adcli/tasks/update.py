@@ -11,7 +11,7 @@ import numpy as np
 from adcli.detectors import DETECTORS, check_updates
 from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage
-from adcli.geometry import Views
+from adcli.geometry.views import Views
 from adcli.guard import Guard, Look, learn_guard
 from adcli.model import Model, digest_rows
 from adcli.sizes import AskedSize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from adcli import __version__
+from adcli.__main__ import main
 from adcli.cli.app import app
 from adcli.cli.plain import spared
 from tests.conftest import ROOT
@@ -71,7 +73,8 @@ def test_the_help_of_a_verb_takes_no_other_verb() -> None:
 def test_info_takes_no_engine_and_nothing_to_draw_or_compute_with(model: Path) -> None:
     modules = imported(["info", model])
     assert "h5py" in modules  # which takes logging itself
-    assert not sorted(modules & (NEVER | ENGINES | {"concurrent.futures"}))
+    assert not sorted(modules & (NEVER | ENGINES | {"cv2", "concurrent.futures", "socket"}))
+    assert not {"adcli.images", "adcli.formats", "adcli.maps", "adcli.thresholds", "adcli.files"} & modules
 
 
 def test_score_takes_nothing_beside_its_engine(model: Path, dataset: Path, tmp_path: Path) -> None:
@@ -94,6 +97,17 @@ def test_every_verb_is_told_in_the_list_as_it_tells_of_itself() -> None:
     told = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines}
     assert told == {name: command.get_short_help_str(80) for name, command in ROOT_COMMAND.commands.items()}
     assert [ROOT_COMMAND.commands[name].name for name in told] == list(told) == ROOT_COMMAND.list_commands(context)
+
+
+@pytest.mark.parametrize("given", [None, "26"])
+def test_openblas_is_kept_from_spinning_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    monkeypatch.setattr("adcli.cli.app.app", lambda: None)
+    monkeypatch.setattr("os.environ", {} if given is None else {"OPENBLAS_THREAD_TIMEOUT": given})
+    monkeypatch.setattr("gc.set_threshold", lambda *_: None)
+    main()
+    assert os.environ["OPENBLAS_THREAD_TIMEOUT"] == (given or "16")
 
 
 @pytest.mark.parametrize(("words", "code"), [("--version", 0), ("nonsense", 2)])

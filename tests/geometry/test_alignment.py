@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from adcli import geometry
 from adcli.errors import UsageError
-from adcli.geometry import Geometry, Views
+from adcli.geometry import Geometry
 from adcli.geometry.alignment import Placement, _correlation, place, read_golden
+from adcli.geometry.views import Views
 
 H, W = 240, 300
 
@@ -131,7 +131,7 @@ def test_a_part_that_hardly_overlaps_the_golden_image_is_not_aligned_to_it(golde
 
 def test_a_pixel_that_is_seen_by_half_is_not_scored(golden, monkeypatch: pytest.MonkeyPatch) -> None:
     shifted = np.array([[1.0, 0, 0.5], [0, 1, 0]])  # the golden pixel's x + 0.5
-    monkeypatch.setattr(geometry, "place", lambda *_: Placement(shifted, (0.5, 0.0), 0.0, 1.0))
+    monkeypatch.setattr("adcli.geometry.views.place", lambda *_: Placement(shifted, (0.5, 0.0), 0.0, 1.0))
     view = Views(Geometry(golden=golden), (H, W), None, 0).of(part())
     list(view.inputs())
     view.add(0, np.ones((H, W), np.float32))

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from adcli.errors import UsageError
-from adcli.geometry import Geometry, Views
-from adcli.geometry.augmentation import Augmentation, shown, turn
-from adcli.geometry.roi import read_roi
+from adcli.geometry import Geometry
+from adcli.geometry.augmentation import Augmentation
+from adcli.geometry.drawing import read_roi
 from adcli.geometry.tiles import Tiling
+from adcli.geometry.turning import shown, turn
+from adcli.geometry.views import Views
 from adcli.images import prepare
 
 GRID = (8, 8)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torchvision.transforms.functional import center_crop
 
-from adcli.geometry import Geometry, Views
+from adcli.geometry import Geometry
 from adcli.geometry.crop import CentreCrop
 from adcli.geometry.roi import RegionOfInterest
+from adcli.geometry.views import Views
 from adcli.images import prepare
 
 PAPER = CentreCrop((64, 64), (56, 56))

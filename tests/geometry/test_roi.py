@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from adcli.errors import UsageError
-from adcli.geometry import Geometry, Views
-from adcli.geometry.roi import RegionOfInterest, read_roi
+from adcli.geometry import Geometry
+from adcli.geometry.drawing import read_roi
+from adcli.geometry.roi import RegionOfInterest
 from adcli.geometry.tiles import Tiling
+from adcli.geometry.views import Views
 
 SIZE = (60, 80)
 

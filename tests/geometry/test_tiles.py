@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from adcli.errors import UsageError
-from adcli.geometry import Geometry, Views
+from adcli.geometry import Geometry
 from adcli.geometry.tiles import Tiling
+from adcli.geometry.views import Views
 from adcli.maps import lift
 
 CASES = [(32, 0), (32, 1), (40, 8), (64, 63), (50, 25), (48, 40)]

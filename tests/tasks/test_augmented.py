@@ -60,7 +60,8 @@ def test_a_bank_has_no_patch_of_a_mirrored_corner(few: Path, adcli: Adcli, tmp_p
 
 
 def _seen(angle: float) -> np.ndarray:
-    from adcli.geometry import Geometry, Views
+    from adcli.geometry import Geometry
+    from adcli.geometry.views import Views
 
     return (
         Views(Geometry(), (64, 64), None, 0)

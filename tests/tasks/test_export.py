@@ -18,8 +18,8 @@ import pytest
 import adcli as package
 from adcli.errors import EnvironmentFault, GateFailed, UsageError
 from adcli.geometry import Geometry
-from adcli.geometry.alignment import Golden
 from adcli.geometry.crop import CentreCrop
+from adcli.geometry.golden import Golden
 from adcli.geometry.roi import RegionOfInterest
 from adcli.geometry.tiles import Tiling
 from adcli.images import prepare, read_image
