@@ -77,7 +77,7 @@ def test_a_cell_has_time_and_memory_of_whole_processes(measured: dict[str, Any])
         took = run[command]
         assert 0.1 < took["seconds"] < 600  # no process of ours starts in less
         assert 100 < took["peak_mb"] < 8000  # torch is in there
-        assert took["cpu_seconds"] > 0.5
+        assert took["cpu_seconds"] > 0.2
         assert measured["rows"][0][f"{command}_seconds"] == took["seconds"]
 
 
