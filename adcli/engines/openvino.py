@@ -11,6 +11,7 @@ Compiling takes about a tenth of a second, which is as long as reading a compile
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from adcli.errors import EnvironmentFault
 from adcli.graphs import Direct, DirectGraph, Graph
 from adcli.graphs.network import Network, build
 
+_COPIED_BYTES = 256 << 20  # that the compiled models of all threads may hold
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -53,9 +55,9 @@ class OpenVINOScorer:
             if self._direct is None:
                 # The other half is compiled beside what comes next, which is reading the first images.
                 beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
-                self._back = beside.submit(lambda: _compile(_back(graph, self._shapes, precision), precision, threads))
+                self._back = beside.submit(lambda: _Compiled(_back(graph, self._shapes, precision), precision, threads))
                 beside.shutdown(wait=False)
-            self._front = _compile(front, precision, threads)
+            self._front = _Compiled(front, precision, threads)
         self._own = threading.local()  # each thread's requests, and where they put their queries
 
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
@@ -78,8 +80,8 @@ class OpenVINOScorer:
         """What the calling thread computes with."""
         if not hasattr(self._own, "requests"):
             with _faults("cannot compile this model"):
-                front = self._front.create_infer_request()
-                compare = self._direct() if self._direct else _compare(self._back.result().create_infer_request())
+                front = self._front.request()
+                compare = self._direct() if self._direct else _compare(self._back.result().request())
             queries = [np.zeros(shape, np.float32) for shape in self._shapes]
             places = [[_shared(part[number : number + 1]) for part in queries] for number in range(self.batch)]
             self._own.requests = _Requests(front, compare, queries, places)
@@ -122,14 +124,17 @@ class OpenVINONetwork:
         pixels = _pixels(image_size)
         with _faults("cannot compile this network"):
             layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
-            self._compiled = _compile(openvino.Model(layers, [pixels]), precision, threads)
+            model = openvino.Model(layers, [pixels])
+            self._shapes = [tuple(output.shape)[1:] for output in model.outputs]
+            self._compiled = _Compiled(model, precision, threads)
         self._own = threading.local()
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Pixels (N, H, W, 3) to an array (N, C, h, w) float32 for every layer."""
         if not hasattr(self._own, "request"):
-            self._own.request = self._compiled.create_infer_request()
-        layers = [np.empty((len(pixels), *output.shape[1:]), np.float32) for output in self._compiled.outputs]
+            with _faults("cannot compile this network"):
+                self._own.request = self._compiled.request()
+        layers = [np.empty((len(pixels), *shape), np.float32) for shape in self._shapes]
         with _faults("failed"):
             for number, image in enumerate(pixels):
                 found = self._own.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
@@ -148,14 +153,38 @@ def _faults(what: str) -> Iterator[None]:
         raise EnvironmentFault(f"OpenVINO {what}: {said}; use --engine torch") from error
 
 
-def _compile(model: openvino.Model, precision: str, threads: int) -> openvino.CompiledModel:
-    settings = {
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
-        "NUM_STREAMS": threads,  # each caller has a core
-        "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,  # other programs run beside
-    }
-    return openvino.Core().compile_model(model, "CPU", settings)
+class _Compiled:
+    """A model compiled for callers on several threads, which are to keep a core busy each.
+
+    OpenVINO computes the requests of one compiled model on threads of its own, and now and then gives two of them to
+    one while another has none: two callers kept 1.6 cores busy, and with a compiled model each 1.95. So each has its
+    own, where that does not fill the memory.
+    """
+
+    def __init__(self, model: openvino.Model, precision: str, threads: int):
+        constants = (node.output(0) for node in model.get_ops() if node.get_type_name() == "Constant")
+        held = sum(one.get_element_type().size * math.prod(one.shape) for one in constants)
+        self._shared = threads * held > _COPIED_BYTES
+        self._model, self._precision, self._streams = model, precision, threads if self._shared else 1
+        self._lock = threading.Lock()
+        self._unused: openvino.CompiledModel | None = self._compile()
+
+    def request(self) -> Any:
+        """For the calling thread."""
+        with self._lock:
+            compiled = self._unused
+            if not self._shared:
+                self._unused = None
+        return (compiled or self._compile()).create_infer_request()
+
+    def _compile(self) -> openvino.CompiledModel:
+        settings = {
+            "INFERENCE_PRECISION_HINT": _HINTS[self._precision],
+            "NUM_STREAMS": self._streams,  # each computes on one core
+            "INFERENCE_NUM_THREADS": self._streams,
+            "ENABLE_CPU_PINNING": False,  # other programs run beside
+        }
+        return openvino.Core().compile_model(self._model, "CPU", settings)
 
 
 def _pixels(image_size: tuple[int, int]) -> Any:

@@ -94,6 +94,17 @@ def test_it_says_what_torch_says(bench, detector):
             np.testing.assert_allclose(found.image, expected.image, rtol=2e-3)
 
 
+@pytest.mark.parametrize("most", [0, 1 << 40])
+def test_threads_that_share_a_compiled_model_and_those_with_their_own_say_the_same(bench, detector, monkeypatch, most):
+    expected = one_by_one(scorer_of(bench, detector))
+    monkeypatch.setattr("adcli.engines.openvino._COPIED_BYTES", most)
+    scorer = scorer_of(bench, detector, threads=3)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda image: scorer(image[np.newaxis]), np.concatenate([IMAGES, IMAGES])))
+    for one, other in zip(found, expected + expected, strict=True):
+        np.testing.assert_array_equal(one.grid, other.grid)
+
+
 @pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
 def test_bf16_is_near(bench, detector):
     if not network_of(bench.extractor).steps:
