@@ -17,6 +17,7 @@ import pytest
 
 import adcli as package
 from adcli.errors import EnvironmentFault, GateFailed, UsageError
+from adcli.finding import find_images
 from adcli.geometry import Geometry
 from adcli.geometry.crop import CentreCrop
 from adcli.geometry.golden import Golden
@@ -208,7 +209,7 @@ def test_a_file_that_says_something_else_is_not_kept(
 
 
 def test_a_score_that_is_the_threshold_may_fall_on_either_side(models: dict[str, Path], dataset: Path) -> None:
-    images = package.api.find_images([str(next((dataset / "test/dent").glob("*.png")))])
+    images = find_images([str(next((dataset / "test/dent").glob("*.png")))])
     model = load(models["padim"]).model
     torch = Machine(engine="torch", precision="fp32")
     scorer = open_scorer(model, torch, own=False).scorer
