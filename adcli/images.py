@@ -24,7 +24,7 @@ from adcli.formats import MAGIC_BYTES, Header, NotWhole, check_kind, inflated, r
 __all__ = ["MAX_PIXELS", "FoundImage", "Image", "digest_image", "find_images", "prepare", "read_image"]
 
 MAX_PIXELS = 2**28  # 268 megapixels, 0.8 GB as 8-bit RGB: above any area sensor, below what stops a 4 GB machine
-_BAND = 64  # rows of a file
+_BAND = 256  # rows of a file
 _MAX_BYTES_PER_PIXEL = 16  # twice 16-bit RGB and alpha; what is larger is mostly not image
 
 

@@ -61,10 +61,10 @@ def stream(items: Iterable[Item], work: Callable[[Item], Result], workers: int) 
 
 
 def portions(items: Iterable[Item], size: int, workers: int) -> Iterator[list[Item]]:
-    """The items in lists of at most `size`. Where their number is known, the last lists are shorter, down to an eighth,
+    """The items in lists of at most `size`. Where their number is known, the last lists are shorter, down to a quarter,
     so that all workers come to their end at about the same time."""
     left = len(items) if isinstance(items, Sized) else None
-    least = -(-size // 8)
+    least = -(-size // 4)
     source = iter(items)
     while portion := list(islice(source, size if left is None else max(least, min(size, -(-left // (2 * workers)))))):
         left = None if left is None else left - len(portion)

@@ -14,9 +14,8 @@ from adcli.graphs import Direct, Node, Operations
 if TYPE_CHECKING:
     from adcli.detectors.padim import PaDiM
 
-_TOGETHER = 32  # every position's whitener is unpacked and read once for so many images
-_IMAGES = 8  # a product: always as many, as their number may change the last bit
-_POSITIONS = 64  # whose whiteners are unpacked at a time: what is made of them stays in the cache
+_TOGETHER = 16  # every position's whitener is read once for so many images
+_POSITIONS = 256  # at a time: of fewer more stays in a core's cache, but threads would meet more often
 
 
 class PaDiMGraph:
@@ -36,43 +35,41 @@ class PaDiMGraph:
         return [ops.reshape(ops.subtract(vectors, ops.constant(self._mean)), (1, *self._mean.shape))]
 
     def direct(self) -> Direct:
-        """Whiteners stay packed but for those at work. A compiled half would hold all of them dense, twice, and a start
-        would wait for that; its products take as long."""
-        count, dims = self._mean.shape
-        starts = [row * (row + 1) // 2 for row in range(dims + 1)]
-        dense = np.zeros((min(_POSITIONS, count), dims, dims), np.float32)
+        """The products take as long compiled; but laid out for them whiteners lie in memory twice more, and a start
+        waits for that."""
+        whiteners = [part.transpose(0, 2, 1) for part in self._whiteners()]
+        count = len(self._mean)
 
-        def distances(queries: Sequence[np.ndarray], images: int) -> tuple[np.ndarray, None]:
-            squares = np.empty((len(queries[0]), count), np.float32)
-            for first in range(0, count, len(dense)):
-                positions = slice(first, first + len(dense))
-                packed = self._packed[positions]
-                whiteners = dense[: len(packed)]
-                for row in range(dims):
-                    whiteners[:, row, : row + 1] = packed[:, starts[row] : starts[row + 1]]
-                for image in range(0, images, _IMAGES):
-                    some = slice(image, image + _IMAGES)
-                    whitened = queries[0][some, positions].transpose(1, 0, 2) @ whiteners.transpose(0, 2, 1)
+        def distances(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, None]:
+            squares = np.zeros((len(queries[0]), count), np.float32)
+            for first in range(0, count, _POSITIONS):
+                positions = slice(first, first + _POSITIONS)
+                residuals = queries[0][:, positions].transpose(1, 0, 2)  # (p, N, D)
+                for part in whiteners:
+                    whitened = residuals[..., : part.shape[1]] @ part[positions]
                     np.square(whitened, out=whitened)
-                    whitened.sum(2, out=squares[some, positions].T)
-            return np.sqrt(squares[:images]), None
+                    squares[:, positions] += whitened.sum(2).T
+            return np.sqrt(squares), None
 
         return distances
 
     def scores(self, ops: Operations, queries: Sequence[Node]) -> tuple[Node, Node | None]:
-        """Their lengths (N, P) once whitened. A triangle is cut in two, and a quarter of the products with it left out:
-        the first components of a whitened residual take its first ones only."""
+        """Their lengths (N, P) once whitened."""
+        residuals = ops.transpose(queries[0], (1, 0, 2))  # (P, N, D)
+        total = None
+        for part in self._whiteners():
+            first = ops.take(residuals, ops.constant(np.arange(part.shape[2])), 2)
+            whitened = ops.matmul(first, ops.constant(part), turned=True)
+            square = ops.sum(ops.multiply(whitened, whitened), (2,))
+            total = square if total is None else ops.add(total, square)
+        return ops.transpose(ops.root(total), (1, 0)), None
+
+    def _whiteners(self) -> list[np.ndarray]:
+        """Dense (P, rows, columns) float32, in two halves: the first components of a whitened residual take its first
+        ones only, so that a quarter of the products can be left out."""
         dims = self._mean.shape[1]
         half = (dims + 1) // 2
-        residuals = ops.transpose(queries[0], (1, 0, 2))  # (P, N, D)
-        first = ops.take(residuals, ops.constant(np.arange(half)), 2)
-        squares = []
-        for vectors, rows in ((first, (0, half)), (residuals, (half, dims))):
-            if rows[0] < rows[1]:
-                whitened = ops.matmul(vectors, ops.constant(_rows(self._packed, *rows)), turned=True)
-                squares.append(ops.sum(ops.multiply(whitened, whitened), (2,)))
-        total = squares[0] if len(squares) == 1 else ops.add(*squares)
-        return ops.transpose(ops.root(total), (1, 0)), None
+        return [_rows(self._packed, start, stop) for start, stop in ((0, half), (half, dims)) if start < stop]
 
 
 def reduce_layers(

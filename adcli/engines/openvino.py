@@ -14,7 +14,7 @@ import contextlib
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,12 +51,13 @@ class OpenVINOScorer:
         with _faults("cannot compile this model"):
             front = _front(network, weights, graph, image_size)
             self._shapes = [(batch, *list(output.shape)[1:]) for output in front.outputs[:-1]]
-            self._direct = graph.direct if isinstance(graph, DirectGraph) else None
-            if self._direct is None:
-                # The other half is compiled beside what comes next, which is reading the first images.
-                beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
+            # The other half is made ready beside what comes next, which is reading the first images.
+            beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
+            if isinstance(graph, DirectGraph):
+                self._back: Future[Direct | _Compiled] = beside.submit(graph.direct)
+            else:
                 self._back = beside.submit(lambda: _Compiled(_back(graph, self._shapes, precision), precision, threads))
-                beside.shutdown(wait=False)
+            beside.shutdown(wait=False)
             self._front = _Compiled(front, precision, threads)
         self._own = threading.local()  # each thread's requests, and where they put their queries
 
@@ -72,7 +73,7 @@ class OpenVINOScorer:
                 pooled.append(found[len(own.queries)][0].copy())
             for part in own.queries:
                 part[len(pixels) :] = part[0]
-            scores, image_scores = own.compare(own.queries, len(pixels))
+            scores, image_scores = own.compare(own.queries)
         grid = scores[: len(pixels)].reshape(-1, *self._grid).copy()
         return Scored(grid, None if image_scores is None else image_scores[: len(pixels)].copy(), np.stack(pooled))
 
@@ -81,7 +82,8 @@ class OpenVINOScorer:
         if not hasattr(self._own, "requests"):
             with _faults("cannot compile this model"):
                 front = self._front.request()
-                compare = self._direct() if self._direct else _compare(self._back.result().request())
+                back = self._back.result()
+                compare = _compare(back.request()) if isinstance(back, _Compiled) else back
             queries = [np.zeros(shape, np.float32) for shape in self._shapes]
             places = [[_shared(part[number : number + 1]) for part in queries] for number in range(self.batch)]
             self._own.requests = _Requests(front, compare, queries, places)
@@ -98,7 +100,7 @@ class _Requests(NamedTuple):
 
 
 def _compare(request: Any) -> Direct:
-    def compare(queries: Sequence[np.ndarray], images: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def compare(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
         found = list(request.infer(list(queries), share_inputs=True, share_outputs=True).values())
         return found[0], found[1] if len(found) > 1 else None
 

@@ -14,9 +14,8 @@ import numpy as np
 MOST_BYTES = 1 << 30  # of constants that a graph may hold
 Node = Any
 """What an operation gives: a tensor of the graph."""
-Direct = Callable[[Sequence[np.ndarray], int], tuple[np.ndarray, np.ndarray | None]]
-"""The second half of a graph by numpy: queries (N, n, D), of which the first so many are of images and the rest are
-there to fill up, to the patch scores (images, P) and image scores (images,) of those at least."""
+Direct = Callable[[Sequence[np.ndarray]], tuple[np.ndarray, np.ndarray | None]]
+"""The second half of a graph by numpy: queries (N, n, D) to patch scores (N, P) and image scores (N,)."""
 
 
 class Operations(Protocol):
@@ -167,5 +166,5 @@ class DirectGraph(Graph, Protocol):
     """A graph whose second half is quicker computed as it stands than compiled."""
 
     def direct(self) -> Direct:
-        """That half, for one thread: it has memory of its own."""
+        """That half. Safe to call from several threads."""
         ...

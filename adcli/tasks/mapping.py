@@ -37,7 +37,7 @@ def read_source(source: HasPath) -> Image:
     return read_image(source.path)
 
 
-_HELD_BYTES = 96 << 20  # of pixels that a thread has read, beyond which it maps them before it reads on
+_HELD_BYTES = 64 << 20  # of pixels that a thread has read, beyond which it maps them before it reads on
 _PORTION = 8  # images that a thread takes at a time: handing over each by itself left a fifth of the cores unused
 
 Source = TypeVar("Source", bound=HasPath)
