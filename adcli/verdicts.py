@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -74,11 +75,27 @@ def map_thresholds(model: Model, threshold: float) -> np.ndarray:
     return level_thresholds(threshold, model.scales.centre, model.scales.spread)
 
 
-def judge(
-    model: Model, calibration: Calibration, score_map: np.ndarray, look: Look, method_score: float | None
-) -> Judgement:
-    """The verdict on a map (H, W) float32 of the file's size, on how the image looks, and on the method's own image
-    score where it has one.
+class Seen(Protocol):
+    """What is known of an image when it is judged."""
+
+    @property
+    def score_map(self) -> np.ndarray:
+        """(H, W) float32 of the file's size."""
+        ...
+
+    @property
+    def look(self) -> Look:
+        """Asked for only where the input guard has a say."""
+        ...
+
+    @property
+    def method_score(self) -> float | None:
+        """The method's own image score, where it has one."""
+        ...
+
+
+def judge(model: Model, calibration: Calibration, seen: Seen) -> Judgement:
+    """The verdict on an image, by its map, how it looks, and the method's own image score.
 
     NG exactly when the map has an 8-connected region strictly above the threshold that has the minimum size; where
     there is a check threshold, CHECK when it has such a region above that one only. With several sizes each has a
@@ -86,6 +103,7 @@ def judge(
     with an empty mask and the reason, where the input guard is on and objects to the look of the image, or where an
     image stage is on and its score is above its limit.
     """
+    score_map = seen.score_map
     measured = measure(model, score_map)
     area = measured.sizes[0].area
     nothing = np.zeros(score_map.shape, bool)
@@ -104,8 +122,8 @@ def judge(
             return Judgement(verdict, None, score, area, rank, regions, mask, conditions)
     objections = []
     if model.guard is not None and calibration.guard is not None:
-        objections.append(model.guard.objection(look, calibration.guard.limit))
-    objections.append(_stage_objection(model, calibration, score_map, method_score))
+        objections.append(model.guard.objection(seen.look, calibration.guard.limit))
+    objections.append(_stage_objection(model, calibration, score_map, seen.method_score))
     reason = "; ".join(filter(None, objections)) or None
     verdict = Verdict.OK if reason is None else Verdict.CHECK
     return Judgement(verdict, reason, score, area, rank, [], nothing, conditions)

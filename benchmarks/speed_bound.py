@@ -16,6 +16,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +91,14 @@ def measure_stages(paths: list[Path], model_path: Path, engine: str, precision: 
             lambda image, pixels, pooled: examine(image.pixels, pixels)(pooled),
             ((image, pixels, one[2]) for image, pixels, one in zip(images, inputs, found, strict=True)),
         )
-        judged = clock.each(
-            "labelling",
-            lambda score_map, look, own: judge(model, calibration, score_map, look, own),
-            ((score_map, look, one[1]) for score_map, look, one in zip(maps, looks, found, strict=True)),
-        )
+        seen = [
+            Mapped(image, score_map, partial(_same, look), one[1], 0.0)
+            for image, score_map, look, one in zip(images, maps, looks, found, strict=True)
+        ]
+        judged = clock.each("labelling", partial(judge, model, calibration), zip(seen))
         telling = [
-            (Mapped(image, score_map, look, one[1], 0.0), judgement)
-            for image, score_map, look, one, judgement in zip(images, maps, looks, found, judged, strict=True)
+            (mapped, judgement)
+            for mapped, judgement in zip(seen, judged, strict=True)
             if judgement.verdict in (Verdict.NG, Verdict.CHECK)
         ]
         clock.each(
@@ -117,6 +118,10 @@ def measure_stages(paths: list[Path], model_path: Path, engine: str, precision: 
         "precision": mapper.precision,
         "seconds": {stage: round(seconds[stage], 3) for stage in (*BOUND, *OTHERS)},
     }
+
+
+def _same(look: Any) -> Any:
+    return look
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def score_part(bench: Bench, engines: Sequence[str], name: str, method: str, run
                 timed, command, out, ("ok", "ng", "pictures", "import_s", "predict_s", "version")
             )
         warm(bench, name, method, engines, out, device)
-        contenders = in_turns(jobs, runs)
+        contenders = in_turns(jobs, runs, twice=[name for name in jobs if name.startswith("plain")])
     return {"images": bench.facts(name), "rows_in_bank": bench.rows_in_bank(name, method), "contenders": contenders}
 
 

@@ -38,14 +38,17 @@ def timed(command: Sequence[str], out: Path | None = None, says: Sequence[str] =
     return record
 
 
-def in_turns(jobs: dict[str, Callable[[], Record]], runs: int, once: Sequence[str] = ()) -> dict[str, Any]:
+def in_turns(
+    jobs: dict[str, Callable[[], Record]], runs: int, once: Sequence[str] = (), twice: Sequence[str] = ()
+) -> dict[str, Any]:
     """The runs of every contender, in turns. One that fails is left out from there on, with what it said."""
+    most = dict.fromkeys(once, 1) | dict.fromkeys(twice, 2)
     found: dict[str, Any] = {name: {"runs": []} for name in jobs}
     for turn in range(runs):
         for name, job in jobs.items():
             kept = found[name]["runs"]
             is_long = bool(kept) and kept[0]["wall_s"] > LONG
-            if "failed" in found[name] or (turn and name in once) or (is_long and turn >= FEW):
+            if "failed" in found[name] or turn >= most.get(name, runs) or (is_long and turn >= FEW):
                 continue
             try:
                 kept.append(job())

@@ -90,7 +90,7 @@ def fast_module() -> ModuleType:
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """zlib in place of ISA-L says the same of every file; where isal is installed, it has to as well."""
     module = zlib if request.param == "zlib" else fast_module()
-    monkeypatch.setattr("adcli.formats.inflating._isal", lambda: module)
+    monkeypatch.setattr("adcli.formats.inflating.find_isal", lambda: module)
 
 
 def alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray | str:
@@ -190,7 +190,7 @@ def test_what_is_no_png_or_too_large_is_left_to_the_decoder(monkeypatch: pytest.
 
 
 def test_without_the_package_nothing_is_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adcli.formats.inflating._isal", lambda: None)
+    monkeypatch.setattr("adcli.formats.inflating.find_isal", lambda: None)
     assert inflate(FILES["png gray"]) is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +21,8 @@ HELD_OUT = np.array([0.2, 0.5, 0.5, 0.9])
 
 def judge(model, calibration, score_map):
     """By the map alone, without an input guard."""
-    return tested.judge(replace(model, guard=None), calibration, score_map, None, None)
+    seen = SimpleNamespace(score_map=score_map, method_score=None)
+    return tested.judge(replace(model, guard=None), calibration, seen)
 
 
 def calibrated(threshold=1.0, check=None, area=4.0, unit="px", pitch=None):

@@ -12,12 +12,11 @@ are sums, which numpy takes in a quarter of the time that the decoder takes for 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from functools import cache
-from types import ModuleType
+from collections.abc import Iterator
 
 import numpy as np
 
+from adcli.formats.isal import crc32, find_isal
 from adcli.formats.png import BEGIN, row_bytes
 
 _BLOCK = 65535  # bytes that one stored block holds
@@ -32,7 +31,7 @@ def inflated(data: bytes) -> np.ndarray | bytearray | None:
 
     None where it is to be decoded as it is.
     """
-    isal = _isal()
+    isal = find_isal()
     if isal is None or not data.startswith(BEGIN):
         return None
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
@@ -60,16 +59,7 @@ def inflated(data: bytes) -> np.ndarray | bytearray | None:
         pixels = _unfiltered(np.frombuffer(rows, np.uint8).reshape(height, -1), 3 if colour == _RGB else 1)
         if pixels is not None:
             return pixels
-    return _with_stored(rows, stream[-4:], view[: first[1] - 8], view[last[2] + 4 :], isal.crc32)
-
-
-@cache
-def _isal() -> ModuleType | None:
-    try:
-        from isal import isal_zlib
-    except ImportError:
-        return None
-    return isal_zlib
+    return _with_stored(rows, stream[-4:], view[: first[1] - 8], view[last[2] + 4 :])
 
 
 def _unfiltered(rows: np.ndarray, channels: int) -> np.ndarray | None:
@@ -103,7 +93,6 @@ def _with_stored(
     checksum: bytes,
     before: memoryview,
     after: memoryview,
-    crc32: Callable[[memoryview], int],
 ) -> bytearray:
     """A PNG whose only chunk of pixels holds a zlib stream (RFC 1950) of stored blocks, each of them a bit that says
     whether it is the last, its length, its length inverted, and its bytes."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
+from adcli.formats.isal import crc32
 from adcli.formats.whole import Header, NotWhole, check_size, need
 
 BEGIN = b"\x89PNG\r\n\x1a\n"
@@ -25,7 +25,7 @@ def read_png(data: bytes, max_pixels: int) -> Header:
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length
         (crc,) = struct.unpack_from(">I", data, end)
-        need(zlib.crc32(view[at + 4 : end]) == crc, "a checksum does not match")
+        need(crc32(view[at + 4 : end]) == crc, "a checksum does not match")
         if kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1:
             raise NotWhole("is an animation, and which frame shows the part is not known; save one frame as PNG")
         if kind == b"IDAT":

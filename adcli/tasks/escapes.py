@@ -132,7 +132,7 @@ def _look(model: Model, image: LabelledImage, mapped: Mapped) -> tuple[dict[str,
 
 def decide(model: Model, path: Path, mapped: Mapped) -> Judgement:
     """The verdict by the threshold in force. Raises UsageError where the minimum area is larger than the image."""
-    judgement = judge(model, model.require_calibration(), mapped.score_map, mapped.look, mapped.method_score)
+    judgement = judge(model, model.require_calibration(), mapped)
     if judgement.score is None:
         raise UsageError(f"the model's minimum size of {model.sizes[0]} is larger than {path}: calibrate it anew")
     return judgement

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -50,9 +51,14 @@ class Mapped:
 
     image: Image
     score_map: np.ndarray  # (H, W) float32 of the file's size, raw units; minus infinity where nothing was looked at
-    look: Look  # for the input guard
+    looking: Callable[[], Look]
     method_score: float | None  # the method's own image score, where its paper has one; of tiles the highest
     ms: float  # of one core's time, decoding to map
+
+    @cached_property
+    def look(self) -> Look:
+        """For the input guard, which has nothing to say of an image that its map makes NG."""
+        return self.looking()
 
 
 class Mapper:
@@ -153,10 +159,10 @@ class Mapper:
                 pooled.append(features)
                 method_score = own if method_score is None or own is None else max(own, method_score)
             score_map = view.score_map()
-            look = examine(outcome.image.pixels, view.overview(), view.correlation)(mean_of(pooled))
+            looking = partial(_look, outcome.image, view, pooled)
             seconds = outcome.seconds + each + time.perf_counter() - began
-            mapped = Mapped(outcome.image, score_map, look, method_score, 1000 * seconds)
-            del outcome, view, score_map  # what was asked for is the caller's alone, and gone when it lets go
+            mapped = Mapped(outcome.image, score_map, looking, method_score, 1000 * seconds)
+            del outcome, view, score_map, looking  # what was asked for is the caller's alone, and gone when it lets go
             yield mapped
             del mapped
 
@@ -170,6 +176,10 @@ class Mapper:
             with self._turn:
                 grids, own, pooled = self._scorer(pixels, places)
             yield from zip(grids, [None] * len(batch) if own is None else own.tolist(), pooled, strict=True)
+
+
+def _look(image: Image, view: View, pooled: list[np.ndarray]) -> Look:
+    return examine(image.pixels, view.overview(), view.correlation)(mean_of(pooled))
 
 
 def mean_of(pooled: Sequence[np.ndarray]) -> np.ndarray:

@@ -138,7 +138,7 @@ class ModelSource:
         if calibration is None:
             score: float | None = measure(self.model, mapped.score_map).score
         else:
-            judgement = judge(self.model, calibration, mapped.score_map, mapped.look, mapped.method_score)
+            judgement = judge(self.model, calibration, mapped)
             score, verdict = judgement.score, judgement.verdict
             ng_mask = judgement.mask if verdict is Verdict.NG else np.zeros_like(judgement.mask)
         if score is None or score == -np.inf:

@@ -75,7 +75,7 @@ def _drawing(model: Model, calibration: Calibration) -> Callable[[_Source, Mappe
     def finish(source: _Source, mapped: Mapped | UnreadableImage) -> Views | None:
         if isinstance(mapped, UnreadableImage) or mapped.image.sha256 != source.sha256:
             return None  # gone, or another image since it was scored
-        judgement = judge(model, calibration, mapped.score_map, mapped.look, mapped.method_score)
+        judgement = judge(model, calibration, mapped)
         drawn = views(model, calibration, mapped, judgement, _LONGEST)
         image, overlay, score_map = (encode_jpeg(picture, _QUALITY) for picture in drawn)
         return image, overlay, score_map

@@ -145,9 +145,7 @@ def _draw_suspects(calibrated: Calibrated, highest: Sequence[HeldOut], mapper: M
     def draw(image: object, mapped: Mapped | UnreadableImage) -> np.ndarray:
         if isinstance(mapped, UnreadableImage):  # gone since it was scored
             raise mapped
-        return overlay(
-            model, calibration, mapped, judge(model, calibration, mapped.score_map, mapped.look, mapped.method_score)
-        )
+        return overlay(model, calibration, mapped, judge(model, calibration, mapped))
 
     drawn = mapper.stream([held.image for held in highest], draw)
     tiles = [

@@ -68,7 +68,7 @@ def finish(
     if isinstance(mapped, UnreadableImage):
         return _record(job, calibration, reason=str(mapped)) | {"sha256": mapped.sha256}, []
     began = time.perf_counter()
-    judgement = judge(model, calibration, mapped.score_map, mapped.look, mapped.method_score)
+    judgement = judge(model, calibration, mapped)
     pictures = list(_pictures(job, mapped, judgement, model, calibration, outputs))
     ms = mapped.ms + 1000 * (time.perf_counter() - began)
     return _record(job, calibration, mapped, judgement, ms), pictures

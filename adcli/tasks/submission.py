@@ -221,7 +221,7 @@ def _write(
     def finish(image: _Image, mapped: Mapped | UnreadableImage) -> tuple[_Image, UnreadableImage | _Made]:
         if isinstance(mapped, UnreadableImage):
             return image, mapped
-        judgement = judge(model, calibration, mapped.score_map, mapped.look, mapped.method_score)
+        judgement = judge(model, calibration, mapped)
         mask = judgement.mask if judgement.verdict is Verdict.NG else np.zeros_like(judgement.mask)
         tiff, too_large = encode_map(mapped.score_map, scale)
         png = encode_mask(mask)

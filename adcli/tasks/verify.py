@@ -133,7 +133,7 @@ def _check(sample: Sample, mapped: Mapped | UnreadableImage, *, model: Model, ca
     """The verdict on one sample, and what it lacks; runs on a worker thread."""
     if isinstance(mapped, UnreadableImage):
         return Checked(sample, Verdict.ERROR, None, None, str(mapped))
-    judgement = judge(model, calibration, mapped.score_map, mapped.look, mapped.method_score)
+    judgement = judge(model, calibration, mapped)
     missing = None
     if judgement.verdict not in sample.expected:
         because = f": {judgement.reason}" if judgement.reason else ""

@@ -40,7 +40,7 @@ class Standing:
             look = examine(image.pixels, prepare(image.pixels, self.model.spec.image_size))
             values = np.full((image.height, image.width), 1e6, np.float32)
             mean = self.model.guard.gate.mean.astype(np.float32)
-            yield finish(job, mapping.Mapped(image, values, look(mean), None, 1.0))
+            yield finish(job, mapping.Mapped(image, values, lambda: look(mean), None, 1.0))
 
 score.Mapper = Standing
 """

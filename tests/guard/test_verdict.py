@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +22,17 @@ GOOD = texture(RNG)
 BLACK = np.zeros_like(GOOD)
 
 
+def seen(score_map: np.ndarray, pixels: np.ndarray) -> SimpleNamespace:
+    return SimpleNamespace(score_map=score_map, look=look(pixels), method_score=None)
+
+
 def judged(pixels: np.ndarray, level: float, **changes: object) -> Judgement:
     """On a map that is `level` everywhere: NG above 1, CHECK above 0.5, OK below, but for the guard."""
     model: Model = make(sizes=(MinSize(MinArea(4, "px")),), scales=None, pixel_pitch=None, guard=GUARD)
     limit = GuardLimit(limit=2.5, rate=0.1, rate_high=0.3, max_reject=None, beyond=0)
     calibration: Calibration = replace(CALIBRATION, threshold=1.0, check_threshold=0.5, guard=limit)
     calibration = replace(calibration, **changes)
-    return judge(model, calibration, np.full((9, 9), level, np.float32), look(pixels), None)
+    return judge(model, calibration, seen(np.full((9, 9), level, np.float32), pixels))
 
 
 def test_an_image_like_the_good_ones_is_judged_by_its_map() -> None:
@@ -59,6 +64,6 @@ def test_a_guard_that_is_off_objects_to_nothing() -> None:
 
 def test_an_image_smaller_than_the_minimum_area_keeps_its_own_reason() -> None:
     model = make(sizes=(MinSize(MinArea(100, "px")),), scales=None, pixel_pitch=None, guard=GUARD)
-    found = judge(model, CALIBRATION, np.zeros((9, 9), np.float32), look(BLACK), None)
+    found = judge(model, CALIBRATION, seen(np.zeros((9, 9), np.float32), BLACK))
     assert found.verdict is Verdict.CHECK
     assert "larger than the image" in found.reason
