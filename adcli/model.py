@@ -17,7 +17,7 @@ from adcli.errors import ModelFileError
 from adcli.geometry import Geometry
 from adcli.geometry.augmentation import Augmentation
 from adcli.guard import Guard, GuardLimit
-from adcli.image_scores import StageLimit, StructCore
+from adcli.image_scores import OWN, StageLimit, StructCore
 from adcli.sizes import MinArea, MinSize
 
 
@@ -88,6 +88,11 @@ class Calibration:
         for threshold in (self.threshold, self.check_threshold):
             if threshold is not None and not math.isfinite(threshold):  # nothing is above NaN: all would be OK
                 raise ValueError(f"a threshold is a finite number, not {threshold}")
+
+    @property
+    def asks_own(self) -> bool:
+        """Whether verdicts take the method's own image score."""
+        return self.image_stage is not None and self.image_stage.score == OWN
 
     def overlay_low(self, threshold: float) -> tuple[float, str]:
         """Where the overlay's colour scale begins, and its name: the median good pixel, unless the threshold, in the

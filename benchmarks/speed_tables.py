@@ -157,12 +157,12 @@ def _fits(parts: dict[str, Any]) -> str:
 def _about(kept: dict[str, Any]) -> str:
     parts = kept["parts"]
     said = [
-        "Seconds of whole processes, from start to exit: medians of runs in turns (of the plain script two); times faster: the median over pairs "
-        "of runs. Bound: stages alone on one core, in its time, divided by the number of cores; those in brackets are "
-        "measured and not counted. Of cores at once: the share where the bound is measured on every core at the same "
-        "time, as they take from each other what they share. Without start-up: less the time of the command on one "
-        "image. Other verdicts: of how many files, how far their scores in fp32 are from the threshold; and by how "
-        "much the scores of all files differ. "
+        "Seconds of whole processes, from start to exit: medians of runs in turns (of the plain script two); times "
+        "faster: the median over pairs of runs. Bound: stages alone on one core, in its time, divided by the number of "
+        "cores; those in brackets are measured and not counted. Of cores at once: the share where the bound is "
+        "measured on every core at the same time, as they take from each other what they share. Without start-up: "
+        "less the time of the command on one image. Other verdicts: of how many files, how far their scores in fp32 "
+        "are from the threshold; and by how much the scores of all files differ. "
         "anomalib in brackets: one run at another time (peer.json)."
     ]
     score = [part for name, part in parts.items() if name.startswith("score/")]

@@ -11,7 +11,6 @@ from typing import Any
 
 from adcli.errors import EnvironmentFault, ModelFileError
 from adcli.finding import FoundImage
-from adcli.image_scores import OWN
 from adcli.model import Calibration, Model
 from adcli.parallel import cores, stream
 from adcli.parts import Grouping
@@ -63,9 +62,8 @@ def score(
     stems = picture_stems([image.relative for image in images])
     inputs = [(image.given, stem) for image, stem in zip(images, stems, strict=True)]
     by_name = {image.given: image for image in images}
-    own = calibration.image_stage is not None and calibration.image_stage.score == OWN
     # Before the folder: a device that is not there must not cost its results.
-    mapper = Mapper(stored.model, machine, own=own)
+    mapper = Mapper(stored.model, machine, own=calibration.asks_own)
     configuration = {
         "model": stored.sha256,
         "outputs": outputs.in_folder(),

@@ -112,7 +112,7 @@ class Station:
         self._hook = None
         if settings.command is not None:
             self._hook = Hook(settings.command, settings.timeout, channel.say, channel.stop)
-        self._mapper = Mapper(self._stored.model, machine)
+        self._mapper = Mapper(self._stored.model, machine, own=self._calibration.asks_own)
         for note in self._mapper.notes:
             channel.say(note)
         self._out = out
