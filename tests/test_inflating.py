@@ -90,7 +90,8 @@ def fast_module() -> ModuleType:
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """zlib in place of ISA-L says the same of every file; where isal is installed, it has to as well."""
     module = zlib if request.param == "zlib" else fast_module()
-    monkeypatch.setattr("adcli.formats.inflating.find_isal", lambda: module)
+    for room in ("isal", "inflating"):
+        monkeypatch.setattr(f"adcli.formats.{room}.find_isal", lambda: module)
 
 
 def alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray | str:

@@ -243,7 +243,7 @@ def _whiteners(
 
     progress("factorising covariances", 0, positions)
     workers = cores() if scatter.device.type == "cpu" else 1
-    for done in stream(blocks(scatter, bytes_per_value=24), factorise, workers):
+    for done in stream(blocks(scatter, bytes_per_value=24 * workers), factorise, workers):  # all at work share a block
         progress("factorising covariances", done, positions)
     return packed, shares if shrinks else None, ridges if shrinks else None
 

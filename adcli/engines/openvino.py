@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from adcli.engines.openvino_operations import OpenVINOOperations
 from adcli.errors import EnvironmentFault
 from adcli.graphs import Direct, DirectGraph, Graph
 from adcli.graphs.network import Network, build
+
+Made = TypeVar("Made")
 
 _COPIED_BYTES = 256 << 20  # that the compiled models of all threads may hold
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -59,11 +61,14 @@ class OpenVINOScorer:
                 self._back = beside.submit(lambda: _Compiled(_back(graph, self._shapes, precision), precision, threads))
             beside.shutdown(wait=False)
             self._front = _Compiled(front, precision, threads)
-        self._own = threading.local()  # each thread's requests, and where they put their queries
+        self._requests = _Pool(self._request)
 
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
         """Up to `batch` images (N, H, W, 3) to what is said of them. `places` there are none: see TorchScorer."""
-        own = self._of_thread()
+        with self._requests.one() as own:
+            return self._score(own, pixels)
+
+    def _score(self, own: _Requests, pixels: np.ndarray) -> Scored:
         pooled = []
         with _faults("failed"):
             for number, image in enumerate(pixels):
@@ -77,21 +82,18 @@ class OpenVINOScorer:
         grid = scores[: len(pixels)].reshape(-1, *self._grid).copy()
         return Scored(grid, None if image_scores is None else image_scores[: len(pixels)].copy(), np.stack(pooled))
 
-    def _of_thread(self) -> _Requests:
-        """What the calling thread computes with."""
-        if not hasattr(self._own, "requests"):
-            with _faults("cannot compile this model"):
-                front = self._front.request()
-                back = self._back.result()
-                compare = _compare(back.request()) if isinstance(back, _Compiled) else back
-            queries = [np.zeros(shape, np.float32) for shape in self._shapes]
-            places = [[_shared(part[number : number + 1]) for part in queries] for number in range(self.batch)]
-            self._own.requests = _Requests(front, compare, queries, places)
-        return self._own.requests
+    def _request(self) -> _Requests:
+        with _faults("cannot compile this model"):
+            front = self._front.request()
+            back = self._back.result()
+            compare = _compare(back.request()) if isinstance(back, _Compiled) else back
+        queries = [np.zeros(shape, np.float32) for shape in self._shapes]
+        places = [[_shared(part[number : number + 1]) for part in queries] for number in range(self.batch)]
+        return _Requests(front, compare, queries, places)
 
 
 class _Requests(NamedTuple):
-    """One thread's."""
+    """What one thread at a time computes with."""
 
     front: Any
     compare: Direct
@@ -129,17 +131,18 @@ class OpenVINONetwork:
             model = openvino.Model(layers, [pixels])
             self._shapes = [tuple(output.shape)[1:] for output in model.outputs]
             self._compiled = _Compiled(model, precision, threads)
-        self._own = threading.local()
+        self._requests = _Pool(self._request)
+
+    def _request(self) -> Any:
+        with _faults("cannot compile this network"):
+            return self._compiled.request()
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Pixels (N, H, W, 3) to an array (N, C, h, w) float32 for every layer."""
-        if not hasattr(self._own, "request"):
-            with _faults("cannot compile this network"):
-                self._own.request = self._compiled.request()
         layers = [np.empty((len(pixels), *shape), np.float32) for shape in self._shapes]
-        with _faults("failed"):
+        with self._requests.one() as request, _faults("failed"):
             for number, image in enumerate(pixels):
-                found = self._own.request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
+                found = request.infer([image[np.newaxis]], share_inputs=True, share_outputs=True).values()
                 for layer, values in zip(layers, found, strict=True):
                     layer[number] = values[0]
         return layers
@@ -151,8 +154,29 @@ def _faults(what: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        lines = [line for line in str(error).splitlines() if line.strip()]  # the first says where in OpenVINO it was
+        said = lines[-1].strip() if lines else type(error).__name__
         raise EnvironmentFault(f"OpenVINO {what}: {said}; use --engine torch") from error
+
+
+class _Pool(Generic[Made]):
+    """Makes one for each of the threads that ask at the same time, and keeps it for those that ask later: threads come
+    and go with every stream of images."""
+
+    def __init__(self, make: Callable[[], Made]):
+        self._make = make
+        self._idle: list[Made] = []  # append and pop are whole steps to other threads
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Made]:
+        try:
+            made = self._idle.pop()
+        except IndexError:
+            made = self._make()
+        try:
+            yield made
+        finally:
+            self._idle.append(made)
 
 
 class _Compiled:

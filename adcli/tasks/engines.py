@@ -152,6 +152,8 @@ def _missing() -> str | None:
         return "OpenVINO is not installed"
     try:
         import_module("adcli.engines.openvino")
+    except AttributeError:  # the operations that graphs are made of came with 2024.4
+        return "OpenVINO is too old"
     except (ImportError, OSError) as error:
         return f"OpenVINO cannot be loaded ({str(error).strip().partition(chr(10))[0]})"
     return None

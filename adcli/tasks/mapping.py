@@ -86,6 +86,7 @@ class Mapper:
         self.notes = opened.notes
         self._left_out = left_out
         self._threads = machine.threads
+        self._portion = machine.batch_size or max(opened.scorer.batch, _PORTION)
         # A GPU serves one batch after another; the threads around it decode and finish.
         self._turn = threading.Lock() if self.device.startswith("cuda") else contextlib.nullcontext()
         cv2.setNumThreads(1)  # whole images run side by side; one operation uses one core
@@ -111,7 +112,7 @@ class Mapper:
                 ) from error
 
         # The inputs of a tiled image fill batches of their own.
-        size = 1 if self._tiled else max(self._scorer.batch, _PORTION)
+        size = 1 if self._tiled else self._portion
         for results in stream(portions(sources, size, self._threads), work, self._threads):
             yield from results
 
@@ -159,7 +160,7 @@ class Mapper:
                 pooled.append(features)
                 method_score = own if method_score is None or own is None else max(own, method_score)
             score_map = view.score_map()
-            looking = partial(_look, outcome.image, view, pooled)
+            looking = partial(_look, outcome.image, view.overview(), view.correlation, pooled)
             seconds = outcome.seconds + each + time.perf_counter() - began
             mapped = Mapped(outcome.image, score_map, looking, method_score, 1000 * seconds)
             del outcome, view, score_map, looking  # what was asked for is the caller's alone, and gone when it lets go
@@ -178,8 +179,8 @@ class Mapper:
             yield from zip(grids, [None] * len(batch) if own is None else own.tolist(), pooled, strict=True)
 
 
-def _look(image: Image, view: View, pooled: list[np.ndarray]) -> Look:
-    return examine(image.pixels, view.overview(), view.correlation)(mean_of(pooled))
+def _look(image: Image, overview: np.ndarray, correlation: float, pooled: list[np.ndarray]) -> Look:
+    return examine(image.pixels, overview, correlation)(mean_of(pooled))
 
 
 def mean_of(pooled: Sequence[np.ndarray]) -> np.ndarray:

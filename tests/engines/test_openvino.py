@@ -21,6 +21,7 @@ from tests.graphs.torch_operations import TorchOperations
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
+from adcli.engines import openvino as openvino_engine  # noqa: E402
 from adcli.engines.openvino import OpenVINOScorer  # noqa: E402
 from adcli.engines.openvino_operations import OpenVINOOperations  # noqa: E402
 
@@ -103,6 +104,27 @@ def test_threads_that_share_a_compiled_model_and_those_with_their_own_say_the_sa
         found = list(pool.map(lambda image: scorer(image[np.newaxis]), np.concatenate([IMAGES, IMAGES])))
     for one, other in zip(found, expected + expected, strict=True):
         np.testing.assert_array_equal(one.grid, other.grid)
+
+
+def test_threads_that_come_later_compile_nothing(bench, detector, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(
+        "adcli.engines.openvino._Compiled._compile",
+        lambda self, compile=openvino_engine._Compiled._compile: compiled.append(self) or compile(self),
+    )
+    scorer = scorer_of(bench, detector, threads=2)
+    network = openvino_engine.OpenVINONetwork(
+        network_of(bench.extractor), bench.extractor.state(), SIZE, "fp32", threads=2
+    )
+    for score in (scorer, network):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(score, IMAGES[:1]).result()
+    before = len(compiled)
+    for score in (scorer, network):
+        for _ in range(3):
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(score, IMAGES[:1]).result()
+    assert len(compiled) == before
 
 
 @pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")

@@ -88,16 +88,28 @@ def test_openvino_is_refused_with_the_reason_where_it_cannot_score(fitted: Model
         check_machine(Machine(engine="steam"))
 
 
-def test_a_damaged_openvino_is_as_good_as_none(fitted: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ImportError("libopenvino.so: cannot open shared object file\nmore"),
+            "OpenVINO cannot be loaded (libopenvino.so: cannot open shared object file)",
+        ),
+        (AttributeError("module 'openvino' has no attribute 'opset14'"), "OpenVINO is too old"),
+    ],
+)
+def test_a_damaged_or_old_openvino_is_as_good_as_none(
+    fitted: Model, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     def damaged(name: str) -> None:
-        raise ImportError("libopenvino.so: cannot open shared object file\nmore")
+        raise error
 
     monkeypatch.setattr("adcli.tasks.engines.import_module", damaged)
     _missing.cache_clear()
     try:
         opened = open_scorer(fitted, Machine())
         assert opened.engine == "torch"
-        assert "OpenVINO cannot be loaded (libopenvino.so: cannot open shared object file)" in opened.notes[0]
+        assert said in opened.notes[0]
     finally:
         _missing.cache_clear()
 
