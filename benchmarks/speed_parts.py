@@ -28,7 +28,7 @@ def scoring(bench: Bench, images: Path, model: Path, out: Path, *words: str) -> 
 
 
 def warm(bench: Bench, name: str, method: str, engines: Sequence[str], out: Path, device: str = "cpu") -> None:
-    """Files into the system's cache; and what engines keep of a model for the next time."""
+    """Files into the system's cache, libraries among them."""
     images = images_in(bench.scored(name))
     for path in images:
         path.read_bytes()

@@ -41,7 +41,8 @@ def timed(command: Sequence[str], out: Path | None = None, says: Sequence[str] =
 def in_turns(
     jobs: dict[str, Callable[[], Record]], runs: int, once: Sequence[str] = (), twice: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The runs of every contender, in turns. One that fails is left out from there on, with what it said."""
+    """The runs of every contender, in turns, of some only in the first or the first two. One that fails is left out
+    from there on, with what it said."""
     most = dict.fromkeys(once, 1) | dict.fromkeys(twice, 2)
     found: dict[str, Any] = {name: {"runs": []} for name in jobs}
     for turn in range(runs):

@@ -217,7 +217,7 @@ def forecasts() -> str:
         lines.append(_row(cells))
     took = statistics.median(found["doctor"]["wall_s"] for found in kept["runs"].values())
     told = (
-        f"Predicted / measured, wall seconds and peak MB of whole commands; `adcli doctor` took {took:.1f} s (median)."
+        f"Predicted / measured, CPU seconds and peak MB of whole commands; `adcli doctor` took {took:.1f} s (median)."
     )
     return "\n".join([*lines, "", told])
 

@@ -103,7 +103,7 @@ def build_extractor(
 
 
 def layer_shapes(extractor: Extractor | JoinedExtractor | Pixels, size: tuple[int, int]) -> list[tuple[int, int, int]]:
-    """(C, h, w) of each layer for images of size (H, W), without computing any feature."""
+    """(C, h, w) of each layer for images of size (H, W), from one black image."""
     try:
         return [tuple(shape[1:]) for shape in _shapes(extractor, size)]
     except RuntimeError as error:

@@ -68,7 +68,9 @@ class PatchCoreGraph:
         count = min(self._neighbours, len(self._bank))
         if count < 2:
             return grid, highest
-        around = search.several(ops.take(bank, ops.take(nearest, farthest, 0), 0), count)  # (1, b), m* itself first
+        around = search.several(
+            ops.take(bank, ops.take(nearest, farthest, 0), 0), count
+        )  # (1, b), m* first but for rounding
         others = ops.take(bank, ops.take(around, ops.constant(np.arange(1, count)), 1), 0)  # (1, b - 1, D)
         return grid, _reweighted(ops, ops.take(vectors, farthest, 0), highest, others)
 

@@ -84,7 +84,8 @@ def load(path: Path, *, held: bool = True) -> Stored:
 
     Args:
         held: False: arrays are verified, but not brought into memory; those of the model are views of the file, and
-            change with it. For those who want to know of a model, and have no use for what it learnt.
+            change with it; to read one after the file was cut short ends the process. For those who want to know of a
+            model, and have no use for what it learnt.
 
     Raises:
         UsageError: there is no such file.

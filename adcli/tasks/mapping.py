@@ -51,7 +51,7 @@ class Mapped:
 
     image: Image
     score_map: np.ndarray  # (H, W) float32 of the file's size, raw units; minus infinity where nothing was looked at
-    looking: Callable[[], Look]
+    looking: Callable[[], Look]  # what `look` is found by, when it is asked for
     method_score: float | None  # the method's own image score, where its paper has one; of tiles the highest
     ms: float  # of one core's time, decoding to map
 
