@@ -101,7 +101,7 @@ class Station:
         self.state = "watching"
         self.more: Callable[[], dict[str, object]] = dict  # what the health file says beside
         started = time.time()
-        self._model_file = _ModelFile(model_path)
+        self._model_file = _ModelFile(model_path, settings.settle)
         self._stored = load(model_path)
         self._model_file.sha256 = self._stored.sha256
         self._calibration = self._stored.model.require_calibration()
@@ -249,19 +249,29 @@ class Station:
 class _ModelFile:
     """The file that the model was read from, which may be replaced at any time."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, settle: float):
+        """Args: `settle`: seconds that it must have stood still for, as an image must."""
         self.sha256 = ""  # of the model that is used
         self.has_changed = False
-        self._path = path
-        self._stamp = stamp_of(os.fspath(path))  # before it is read: a change while it is read is then seen
+        self._path, self._settle = path, settle
+        self._known = self._stamp()  # before it is read: a change while it is read is then seen
+        self._seen, self._since = self._known, 0.0  # at the last look, and when it was first seen like this
 
     def look(self) -> str | None:
-        """The sentence to say when the file has become another, or its own again."""
-        stamp = stamp_of(os.fspath(self._path))
-        if stamp == self._stamp:
+        """The sentence to say when the file has become another, or its own again.
+
+        Nothing is said of a file that is being written: only of one that two looks and the time between saw unchanged.
+        """
+        stamp, now = self._stamp(), time.monotonic()
+        if stamp != self._seen:
+            self._seen, self._since = stamp, now
             return None
-        self._stamp = stamp
+        if stamp == self._known or now - self._since < self._settle:
+            return None
         sha256 = _sha256(self._path)
+        if self._stamp() != stamp:
+            return None
+        self._known = stamp
         before, self.has_changed = self.has_changed, sha256 != self.sha256
         if not self.has_changed:
             return f"the model file {self._path} is again the one that scores here" if before else None
@@ -270,6 +280,9 @@ class _ModelFile:
             f"the model file {self._path} {what}: this watch keeps the model it started with "
             f"(sha256 {self.sha256[:12]}); stop it and start it with another --out to use the new one"
         )
+
+    def _stamp(self) -> Stamp | None:
+        return stamp_of(os.fspath(self._path))
 
 
 def _sha256(path: Path) -> str | None:
