@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.fx
 from torch.fx.experimental.optimization import fuse
+from torch.nn import init
 
 from adcli.backbones import BACKBONES, PIXELS, RANDOM, find_backbone
 from adcli.backbones.joined import JoinedExtractor, part_of_state
@@ -25,7 +26,8 @@ _OPTIONS = {name: {"init_weights": False, "transform_input": True} for name in (
 # What networks raise that are bound to one size of image, or whose layers return something else than a tensor.
 _UNTRACEABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
-_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # what networks are initialised by
+# What networks are initialised by; those of `init` are answered for at once, as within them no mode is asked again.
+_DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_)
 
 _COUNTER = "num_batches_tracked"  # of batch norm, used in training only
 
@@ -138,7 +140,10 @@ class _Undrawn(torch.overrides.TorchFunctionMode):
     """Leaves weights without memory as they are: torch would import its compiler to draw them, for half a second."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in _DRAWS else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class _OutputsTracer(torch.fx.Tracer):
