@@ -9,6 +9,7 @@ import numpy as np
 
 from adcli.graphs import Node, Operations
 from adcli.graphs.composed import distance, number
+from adcli.graphs.nearest import Nearest
 
 if TYPE_CHECKING:
     from adcli.detectors.dictionary import Dictionary
@@ -49,9 +50,7 @@ class DictionaryGraph:
         channels = len(self._axes)
         reduced = ops.matmul(ops.reshape(queries[0], (-1, channels)), ops.constant(self._axes))  # (N P, D)
         entries = ops.constant(self._entries)
-        halves = np.square(self._entries).sum(1)[np.newaxis] / 2
-        closeness = ops.subtract(ops.matmul(reduced, entries, turned=True), ops.constant(halves))
-        _, nearest = ops.top(closeness, self._neighbours, 1)  # (N P, n)
+        nearest = Nearest(ops, self._entries).several(reduced, self._neighbours)  # (N P, n)
         total = None
         for place in range(self._neighbours):
             at = ops.reshape(ops.take(nearest, ops.constant(np.array([place], np.int64)), 1), (-1,))
