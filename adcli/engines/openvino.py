@@ -28,7 +28,7 @@ from adcli.graphs.network import Network, build
 
 Made = TypeVar("Made")
 
-_COPIED_BYTES = 256 << 20  # that the compiled models of all threads may hold
+_COPIED_BYTES = 256 << 20  # that the compiled models of all threads may hold, of both halves together
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -53,14 +53,18 @@ class OpenVINOScorer:
         with _faults("cannot compile this model"):
             front = _front(network, weights, graph, image_size)
             self._shapes = [(batch, *list(output.shape)[1:]) for output in front.outputs[:-1]]
+            room, taken = _COPIED_BYTES, threads * _held_bytes(front)
+            left = room - taken if taken <= room else room
             # The other half is made ready beside what comes next, which is reading the first images.
             beside = ThreadPoolExecutor(1, thread_name_prefix="adcli")
             if isinstance(graph, DirectGraph):
                 self._back: Future[Direct | _Compiled] = beside.submit(graph.direct)
             else:
-                self._back = beside.submit(lambda: _Compiled(_back(graph, self._shapes, precision), precision, threads))
+                self._back = beside.submit(
+                    lambda: _Compiled(_back(graph, self._shapes, precision), precision, threads, left)
+                )
             beside.shutdown(wait=False)
-            self._front = _Compiled(front, precision, threads)
+            self._front = _Compiled(front, precision, threads, room)
         self._requests = _Pool(self._request)
 
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
@@ -130,7 +134,7 @@ class OpenVINONetwork:
             layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
             model = openvino.Model(layers, [pixels])
             self._shapes = [tuple(output.shape)[1:] for output in model.outputs]
-            self._compiled = _Compiled(model, precision, threads)
+            self._compiled = _Compiled(model, precision, threads, _COPIED_BYTES)
         self._requests = _Pool(self._request)
 
     def _request(self) -> Any:
@@ -187,10 +191,9 @@ class _Compiled:
     own, where that does not fill the memory.
     """
 
-    def __init__(self, model: openvino.Model, precision: str, threads: int):
-        constants = (node.output(0) for node in model.get_ops() if node.get_type_name() == "Constant")
-        held = sum(one.get_element_type().size * math.prod(one.shape) for one in constants)
-        self._shared = threads * held > _COPIED_BYTES
+    def __init__(self, model: openvino.Model, precision: str, threads: int, room: int):
+        """`room`: bytes that those of all threads may hold."""
+        self._shared = threads * _held_bytes(model) > room
         self._model, self._precision, self._streams = model, precision, threads if self._shared else 1
         self._lock = threading.Lock()
         self._unused: openvino.CompiledModel | None = self._compile()
@@ -211,6 +214,12 @@ class _Compiled:
             "ENABLE_CPU_PINNING": False,  # other programs run beside
         }
         return openvino.Core().compile_model(self._model, "CPU", settings)
+
+
+def _held_bytes(model: openvino.Model) -> int:
+    """Of the numbers that are part of it."""
+    constants = (node.output(0) for node in model.get_ops() if node.get_type_name() == "Constant")
+    return sum(one.get_element_type().size * math.prod(one.shape) for one in constants)
 
 
 def _pixels(image_size: tuple[int, int]) -> Any:

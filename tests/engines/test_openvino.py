@@ -106,6 +106,21 @@ def test_threads_that_share_a_compiled_model_and_those_with_their_own_say_the_sa
         np.testing.assert_array_equal(one.grid, other.grid)
 
 
+@pytest.mark.parametrize(("front", "back", "spare"), [(True, True, 0), (True, False, -1), (False, True, None)])
+def test_copies_of_both_halves_share_one_budget(front, back, spare, monkeypatch):
+    patchcore = Bench("patchcore")
+    detector = patchcore.fit(patchcore.good)
+    held = [openvino_engine._held_bytes(half._model) for half in halves(scorer_of(patchcore, detector))]
+    room = 2 * held[0] - 1 if spare is None else 2 * sum(held) + spare
+    assert held[1] < held[0]  # so that the last has room for the comparison alone
+    monkeypatch.setattr("adcli.engines.openvino._COPIED_BYTES", room)
+    assert [not half._shared for half in halves(scorer_of(patchcore, detector, threads=2))] == [front, back]
+
+
+def halves(scorer):
+    return scorer._front, scorer._back.result()
+
+
 def test_threads_that_come_later_compile_nothing(bench, detector, monkeypatch):
     compiled = []
     monkeypatch.setattr(
