@@ -80,9 +80,6 @@ class ONNXOperations:
     def narrow(self, x: str) -> str:
         return x
 
-    def widen(self, x: str, count: int, value: float) -> str:
-        return self._node("Pad", x, self._whole((0, 0, 0, count)), self.constant(np.array(value, np.float32)))
-
     def relu(self, x: str) -> str:
         return self._node("Relu", x)
 

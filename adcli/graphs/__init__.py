@@ -80,7 +80,7 @@ class Operations(Protocol):
         ...
 
     def widen(self, x: Node, count: int, value: float) -> Node:
-        """Rows (n, m) with so many columns more, all of the same value."""
+        """Narrow rows (n, m) with so many columns more, all of the same value; of a builder that `narrows`."""
         ...
 
     def relu(self, x: Node) -> Node:

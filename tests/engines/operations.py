@@ -25,7 +25,6 @@ OPERATIONS = {
     "matmul": lambda ops, x: ops.matmul(x, ops.constant(X[0, 0].T.copy())),
     "matmul, turned": lambda ops, x: ops.matmul(x, ops.constant(X[0, :, :3]), turned=True),
     "narrow": lambda ops, x: ops.narrow(x),
-    "widen": lambda ops, x: ops.widen(ops.reshape(x, (-1, 7)), 3, -1.0),
     "relu": lambda ops, x: ops.relu(x),
     "clip": lambda ops, x: ops.clip(x, -0.5, 0.25),
     "sigmoid": lambda ops, x: ops.sigmoid(x),
@@ -45,4 +44,10 @@ OPERATIONS = {
     "mean kept": lambda ops, x: ops.mean(x, (2, 3), keep=True),
     "reshape": lambda ops, x: ops.reshape(x, (3, -1)),
     "transpose": lambda ops, x: ops.transpose(x, (2, 0, 3, 1)),
+}
+
+# Of builders that narrow.
+NARROW = {
+    "narrow": OPERATIONS["narrow"],
+    "widen": lambda ops, x: ops.widen(ops.reshape(ops.narrow(x), (-1, 7)), 3, -1.0),
 }

@@ -16,7 +16,7 @@ from adcli.engines.torch import TorchScorer
 from adcli.errors import EnvironmentFault
 from adcli.graphs.nearest import Nearest
 from tests.detectors.test_contract import SIZE, Bench, flawed, textures
-from tests.engines.operations import OPERATIONS, X
+from tests.engines.operations import NARROW, OPERATIONS, X
 from tests.graphs.torch_operations import TorchOperations
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -35,6 +35,20 @@ def test_each_operation_is_what_torch_makes_of_it(name):
     found = compiled([X])[0]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
+@pytest.mark.parametrize("name", NARROW)
+def test_what_is_narrow_is_what_torch_makes_of_it(name):
+    parameter = openvino.opset14.parameter(list(X.shape), np.float32)
+    narrow = NARROW[name](OpenVINOOperations(narrows=True), parameter)
+    assert narrow.get_element_type() == openvino.Type.bf16
+    model = openvino.Model([openvino.opset14.convert(narrow, np.float32)], [parameter])
+    found = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})([X])[0]
+    expected = NARROW[name](TorchOperations(narrows=True), torch.from_numpy(X).double()).numpy()
+    assert found.shape == expected.shape
+    assert not (found.view(np.uint32) & 0xFFFF).any()
+    np.testing.assert_allclose(found, expected, rtol=2**-7)  # the next bf16: OpenVINO's rounding is no better
 
 
 def test_narrow_constants_are_rounded_as_torch_rounds():
