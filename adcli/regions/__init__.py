@@ -30,11 +30,11 @@ region.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from adcli.regions.hulls import Runs, find_runs, long_and_wide, measure_hulls, places_of
 from adcli.sizes import PixelSize
 from adcli.types import Region
 
@@ -185,7 +185,7 @@ def _large_components(
     # Areas by counting the pixels above: cv2's own statistics walk the whole picture, at seven times the labelling.
     large = np.bincount(component) >= size.area
     if (size.length or size.width) and large.any():
-        large = _long_and_wide(_measure_hulls(_find_runs(above, labels), large), large, size)
+        large = long_and_wide(measure_hulls(find_runs(above, labels), large), large, size)
     if not large.any():
         return None
     y, x = np.divmod(places.compress(large.take(component)), above.shape[1])
@@ -210,67 +210,8 @@ def _label(above: np.ndarray) -> np.ndarray:
     return cv2.connectedComponents(above.view(np.uint8), connectivity=8)[1]
 
 
-class _Runs(NamedTuple):
-    """The horizontal runs of a picture's pixels, in reading order; each array is (n,)."""
-
-    row: np.ndarray
-    first: np.ndarray  # columns
-    last: np.ndarray
-    component: np.ndarray
-
-    def of(self, wanted: np.ndarray) -> _Runs:
-        """Those of the components that are `wanted`, an array of bool by label."""
-        kept = wanted.take(self.component)
-        return _Runs(*(column.compress(kept) for column in self))
-
-
-def _find_runs(above: np.ndarray, labels: np.ndarray) -> _Runs:
-    begins, ends, ones = above.copy(), above.copy(), above.view(np.uint8)  # numpy compares bytes faster than bools
-    np.greater(ones[:, 1:], ones[:, :-1], out=begins[:, 1:])
-    np.greater(ones[:, :-1], ones[:, 1:], out=ends[:, :-1])
-    places = np.flatnonzero(begins)
-    row, first = np.divmod(places, above.shape[1])
-    return _Runs(row, first, np.flatnonzero(ends) - row * above.shape[1], labels.ravel().take(places))
-
-
 def _between(window: np.ndarray, low: np.float32, high: np.float32) -> np.ndarray:
     return window.ravel().compress(((window > low) & (window < high)).ravel())
-
-
-def _measure_hulls(runs: _Runs, wanted: np.ndarray) -> dict[int, tuple[float, float]]:
-    """Length and width of every component that is `wanted`, an array of bool by label."""
-    # The ends of a component's horizontal runs have its convex hull, and are far fewer than its pixels.
-    runs = runs.of(wanted)
-    order = np.argsort(runs.component, kind="stable")
-    row, component = runs.row.take(order), runs.component.take(order)
-    points = np.stack([row, runs.first.take(order), row, runs.last.take(order)], axis=1).astype(np.int32)
-    starts = np.flatnonzero(np.diff(component, prepend=-1))
-    own = np.split(points, starts)[1:]
-    return {name: _feret(one.reshape(-1, 2)) for name, one in zip(component.take(starts).tolist(), own, strict=True)}
-
-
-def _feret(points: np.ndarray) -> tuple[float, float]:
-    """Length and width of pixels (n, 2) int32.
-
-    In whole numbers up to the squares. Quotients of Python's, roots and sums are rounded correctly, so they keep the
-    order: of two regions, one within the other, the inner never measures more, not even by the last digit.
-    """
-    corners = cv2.convexHull(points)[:, 0].T.astype(np.int64)
-    down, across = (one[:, None] - one for one in corners)
-    length = math.sqrt(int((down**2 + across**2).max())) + 1
-    edges = np.roll(corners, -1, axis=1) - corners
-    # The narrowest slot lies along an edge. Cross product: the edge's length times a corner's distance from its line.
-    reach = np.abs(edges[0] * across - edges[1] * down).max(axis=0).tolist()
-    squares = (edges**2).sum(axis=0).tolist()
-    narrowest = min((far * far / square for far, square in zip(reach, squares, strict=True) if square), default=0.0)
-    return length, math.sqrt(narrowest) + 1
-
-
-def _long_and_wide(hulls: dict[int, tuple[float, float]], large: np.ndarray, size: PixelSize) -> np.ndarray:
-    """Of the components that are `large`, an array of bool by label, those with the length and the width."""
-    enough = np.zeros_like(large)
-    enough[[name for name, (length, width) in hulls.items() if length >= size.length and width >= size.width]] = True
-    return large & enough
 
 
 def find_regions(
@@ -299,22 +240,15 @@ def find_regions(
     if above.size < size.area:
         return mask, []
     labels = _label(above)
-    runs = _find_runs(above, labels)
+    runs = find_runs(above, labels)
     large = np.bincount(runs.component, runs.last - runs.first + 1) >= size.area
-    hulls = _measure_hulls(runs, large)
+    hulls = measure_hulls(runs, large)
     if size.length or size.width:
-        large = _long_and_wide(hulls, large, size)
+        large = long_and_wide(hulls, large, size)
     dropped = runs.of(~large)
-    above.ravel()[_places(dropped, above.shape[1])] = False
+    above.ravel()[places_of(dropped, above.shape[1])] = False
     mask[box] = above
     return mask, _measure(score_map[box], labels, runs.of(large), hulls, (top, left), pixel_pitch)
-
-
-def _places(runs: _Runs, width: int) -> np.ndarray:
-    """Where the pixels of runs lie, flat and ascending, in a picture so wide."""
-    lengths = runs.last - runs.first + 1
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(runs.row * width + runs.first - before, lengths) + np.arange(lengths.sum())
 
 
 def largest_float32_up_to(threshold: float) -> np.float32:
@@ -330,7 +264,7 @@ def largest_float32_up_to(threshold: float) -> np.float32:
 def _measure(
     score_map: np.ndarray,
     labels: np.ndarray,
-    runs: _Runs,
+    runs: Runs,
     hulls: dict[int, tuple[float, float]],
     corner: tuple[int, int],
     pixel_pitch: float | None,
