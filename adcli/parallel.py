@@ -1,4 +1,4 @@
-"""One way of using several cores: whole pieces of work on a few threads, results in order.
+"""One way of using several cores: whole pieces of work on a few threads, results in order; or one piece beside others.
 
 numpy, cv2 and torch release the interpreter's lock while they compute. Each piece runs on one core from end to end, so
 there is no barrier inside it, and a busy machine slows it down by its share instead of stalling it.
@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8  # of glibc's malloc.h
 _MADV_HUGEPAGE = 14  # of Linux's mman-common.h
@@ -54,6 +58,8 @@ def stream(items: Iterable[Item], work: Callable[[Item], Result], workers: int) 
     Takes items only as fast as results are consumed: at most workers + 1 pieces are under way or waiting. An exception
     of `work` is raised where its result would have been; pieces not begun are then dropped.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     source = iter(items)
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="adcli")
     waiting: deque[Future[Result]] = deque()
@@ -67,6 +73,38 @@ def stream(items: Iterable[Item], work: Callable[[Item], Result], workers: int) 
         for future in waiting:
             future.cancel()
         pool.shutdown(wait=True)
+
+
+class Aside(Generic[Result]):
+    """What a function returns, on another core. Use it as a context manager, which waits for the thread."""
+
+    def __init__(self, work: Callable[[], Result]):
+        self._work = work
+        self._thread = threading.Thread(target=self._run, name="adcli aside")
+        self._result: Result | None = None
+        self._fault: Exception | None = None
+
+    def __enter__(self) -> Aside[Result]:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.join()
+
+    def result(self) -> Result:
+        """What it returned. Raises what it raised."""
+        self._thread.join()
+        if self._fault is not None:
+            raise self._fault
+        return self._result
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception as fault:  # raised where the result is asked for
+            self._fault = fault
 
 
 def portions(items: Iterable[Item], size: int, workers: int) -> Iterator[list[Item]]:

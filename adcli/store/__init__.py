@@ -23,9 +23,10 @@ import h5py
 
 from adcli.errors import EnvironmentFault, ModelFileError, UsageError
 from adcli.model import Model
+from adcli.parallel import Aside
 from adcli.store.fields import read_fields, write_fields
 from adcli.store.hdf5 import look, root_attribute, write_attribute
-from adcli.store.naming import Aside, name_of
+from adcli.store.naming import name_of
 
 SCHEMA = 1
 _FORMAT = "adcli-model"
