@@ -58,7 +58,15 @@ def test_a_file_cut_off_anywhere_is_refused(path):
     offsets |= {int(offset) for offset in np.random.default_rng(1).integers(0, len(content), 60)}
     for offset in offsets:
         path.write_bytes(content[:offset])
-        refusal(path)
+        cut = f"is cut off: {offset} bytes" + (f" of {len(content)}" if offset > 36 else "")
+        assert (cut if offset >= 8 else "is not an adcli model: it is no HDF5 file") in refusal(path)
+
+
+def test_of_a_file_that_hdf5_does_not_read_none_of_its_words_are_said(path):
+    content = bytearray(path.read_bytes())
+    content[48:56] = bytes(8)  # the root's header
+    path.write_bytes(content)
+    assert refusal(path) == f"{path} is damaged: HDF5 cannot read it; restore it, or fit it again"
 
 
 def test_bytes_behind_the_end_change_nothing_or_are_refused(path):
@@ -115,9 +123,7 @@ def test_every_byte_of_an_array_or_text_is_guarded(path):
 # What is something else is refused.
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x89HDF\r\n\x1a\n", b"good, bad and ugly\n" * 100, b"\x89PNG\r\n\x1a\n" + bytes(99), bytes(4096)]
-)
+@pytest.mark.parametrize("content", [b"", b"good, bad and ugly\n" * 100, b"\x89PNG\r\n\x1a\n" + bytes(99), bytes(4096)])
 def test_files_that_are_not_hdf5_are_refused(tmp_path, content):
     (tmp_path / "model.h5").write_bytes(content)
     assert "not an adcli model" in refusal(tmp_path / "model.h5")

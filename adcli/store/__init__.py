@@ -25,11 +25,14 @@ from adcli.errors import EnvironmentFault, ModelFileError, UsageError
 from adcli.model import Model
 from adcli.parallel import Aside
 from adcli.store.fields import read_fields, write_fields
-from adcli.store.hdf5 import look, root_attribute, write_attribute
+from adcli.store.hdf5 import NeverWritten, look, root_attribute, write_attribute
 from adcli.store.naming import name_of
 
 SCHEMA = 1
 _FORMAT = "adcli-model"
+# HDF5 file format specification, version 3, section II.A: a file begins with a signature and the version of what
+# follows, which is 2 or 3 of the files that `save` writes; at byte 28 stands the address of the file's end.
+_SIGNATURE, _SUPERBLOCKS, _HEAD = b"\x89HDF\r\n\x1a\n", (2, 3), 36
 _DETECTOR_PARTS = ("spec", "geometry", "weights", "detector", "guard")  # what `calibrate` leaves as it was
 
 
@@ -128,7 +131,7 @@ def _load(path: Path, held: bool) -> Stored:
         except MemoryError as error:  # no shape is beyond the file's size, so it is the machine
             size = path.stat().st_size
             raise EnvironmentFault(f"{path} does not fit into this machine's memory: {size} bytes") from error
-        except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError ... for damaged files
+        except Exception as error:  # of damaged files: ValueError and whatever comes of fields that are others
             raise ModelFileError(f"{path} is not an adcli model, or is damaged: {_first_line(error)}") from error
         with _faults(path):
             sha256, size = naming.result()
@@ -137,15 +140,21 @@ def _load(path: Path, held: bool) -> Stored:
 
 def _read(path: Path, raw: IO[bytes], held: bool) -> tuple[Model, str]:
     """What a file holds, and the digest of what was learnt."""
-    with h5py.File(path, "r", locking=False) as file:
-        if root_attribute(file, "format") != _FORMAT:
-            raise ModelFileError(f"{path} is an HDF5 file, but no adcli model")
-        schema = root_attribute(file, "schema")
-        if schema > SCHEMA:
-            raise ModelFileError(
-                f"{path} has schema {schema}, newer than the {SCHEMA} this adcli reads: upgrade adcli, or fit it again"
-            )
-        root = look(file, raw, os.fstat(raw.fileno()).st_size, held)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if root_attribute(file, "format") != _FORMAT:
+                raise ModelFileError(f"{path} is an HDF5 file, but no adcli model")
+            schema = root_attribute(file, "schema")
+            if schema > SCHEMA:
+                raise ModelFileError(
+                    f"{path} has schema {schema}, newer than the {SCHEMA} this adcli reads: upgrade adcli, or fit it "
+                    "again"
+                )
+            root = look(file, raw, os.fstat(raw.fileno()).st_size, held)
+    except NeverWritten:
+        raise
+    except (KeyError, OSError, RuntimeError, ValueError) as error:  # of HDF5, whose words are about its own insides
+        raise ModelFileError(f"{path} {_fault_of(raw)}") from error
     with contextlib.ExitStack() as stack:
         # Of the very bytes that are held, so after them; where none are, at once.
         digest = root.digest_of_all if held else stack.enter_context(Aside(root.digest_of_all)).result
@@ -170,6 +179,19 @@ def _faults(path: Path) -> Iterator[None]:
         raise ModelFileError(f"{path} cannot be read as a model: {error.strerror}") from error
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _fault_of(raw: IO[bytes]) -> str:
+    """What is wrong with a file that HDF5 does not read, in our words."""
+    raw.seek(0)
+    head, size = raw.read(_HEAD), os.fstat(raw.fileno()).st_size
+    if not head.startswith(_SIGNATURE):
+        return "is not an adcli model: it is no HDF5 file"
+    end = int.from_bytes(head[-8:], "little")
+    if size < _HEAD or (head[8] in _SUPERBLOCKS and size < end):
+        said = "" if size < _HEAD else f" of {end}"
+        return f"is cut off: {size} bytes{said} are there; copy it again, or fit it again"
+    return "is damaged: HDF5 cannot read it; restore it, or fit it again"
 
 
 def _first_line(error: BaseException) -> str:

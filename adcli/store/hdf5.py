@@ -22,6 +22,10 @@ import numpy as np
 from adcli.gallery import Gallery
 
 
+class NeverWritten(ValueError):
+    """What `save` would not have made, in our words; ValueError alone is HDF5's, of what it cannot read."""
+
+
 @dataclass
 class Array:
     """A dataset, and where it lies."""
@@ -84,7 +88,7 @@ def look(file: h5py.File, raw: IO[bytes], size: int, held: bool = True) -> Group
     """All that is in a file of `size` bytes, whose arrays are read through `raw`, or not `held` but views of it.
 
     Raises:
-        ValueError: something is what `save` never writes: a link, to another file or to one part under many names; an
+        NeverWritten: something is what `save` never writes: a link, to another file or to one part under many names; an
             array whose bytes lie elsewhere or nowhere, or of another type than numpy's; a shape that would fill the
             memory; an attribute that is neither a number nor a text of fixed length.
     """
@@ -107,33 +111,33 @@ def _look(group: Any, path: str, file: _Bytes, room: int) -> tuple[Group, int]:
     for name in sorted(name.decode() for name in group):
         at, encoded = f"{path}/{name}", name.encode()
         if group.links.get_info(encoded).type != h5py.h5l.TYPE_HARD:
-            raise ValueError(f"{name} in {path or '/'} is a link")
+            raise NeverWritten(f"{name} in {path or '/'} is a link")
         node = h5py.h5o.open(group, encoded)
         if h5py.h5o.get_info(node).rc != 1:
-            raise ValueError(f"{name} in {path or '/'} is a link")
+            raise NeverWritten(f"{name} in {path or '/'} is a link")
         if isinstance(node, h5py.h5g.GroupID):
             members[name], room = _look(node, at, file, room)
             continue
         members[name] = array = _array(node, at, file)
         room -= array.rows.nbytes
         if room < 0:
-            raise ValueError(f"{at} claims more than the file has")
+            raise NeverWritten(f"{at} claims more than the file has")
     return Group(path or "/", _attributes(group, path), members), room
 
 
 def _array(node: Any, path: str, file: _Bytes) -> Array:
     if not isinstance(node, h5py.h5d.DatasetID):
-        raise ValueError(f"{path} is no plain array")
+        raise NeverWritten(f"{path} is no plain array")
     made, shape, dtype = node.get_create_plist(), node.shape, node.dtype
     plain = made.get_layout() == h5py.h5d.CONTIGUOUS and not made.get_external_count()
     if not (plain and shape and dtype.kind in "biuf"):  # a single number would come back as no array
-        raise ValueError(f"{path} is no plain array")
+        raise NeverWritten(f"{path} is no plain array")
     if not node.get_type().equal(h5py.h5t.py_create(dtype)):
-        raise ValueError(f"{path} is of a type that only HDF5 can read")
+        raise NeverWritten(f"{path} is of a type that only HDF5 can read")
     offset = node.get_offset()  # None of what has no bytes
     rows = Gallery(file.raw, offset or 0, shape, dtype)
     if rows.nbytes and (offset is None or node.get_storage_size() != rows.nbytes or offset + rows.nbytes > file.size):
-        raise ValueError(f"{path} claims more than the file has")
+        raise NeverWritten(f"{path} claims more than the file has")
     view = None if file.pages is None else np.ndarray(shape, dtype, file.pages, offset or 0)
     return Array(path, _attributes(node, path), rows, view)
 
@@ -154,7 +158,7 @@ def _value(attribute: Any, path: str) -> Any:
     single = attribute.get_space().get_simple_extent_type() == h5py.h5s.SCALAR
     if not single or attribute.dtype.kind not in "biufS":
         name = attribute.name.decode()
-        raise ValueError(f"the attribute {name} of {path or '/'} is neither a number nor a text of fixed length")
+        raise NeverWritten(f"the attribute {name} of {path or '/'} is neither a number nor a text of fixed length")
     value = np.zeros((), attribute.dtype)
     attribute.read(value)
     plain = value.item()
