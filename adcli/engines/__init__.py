@@ -31,11 +31,15 @@ class Scorer(Protocol):
 
 
 def fast_bf16_cpu() -> bool:
-    """Whether bf16 is faster than float32 on this CPU: it has AMX tiles or AVX-512 BF16."""
+    """Whether bf16 is faster than float32 on this CPU: it has AMX tiles.
+
+    AVX-512 BF16 alone does not count. Measured by OpenVINO on a Xeon with both, eight convolutions of 64 channels at
+    56x56 on one core: 14 ms in float32, 2.5 ms in bf16, and 22 ms in bf16 with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16.
+    """
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("flags"):
-                return not {"amx_bf16", "avx512_bf16"}.isdisjoint(line.split())
+                return "amx_bf16" in line.split()
     except OSError:
         pass
     return False

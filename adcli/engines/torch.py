@@ -49,7 +49,7 @@ def gpu_names() -> list[str]:
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 here: AMX tiles or AVX-512 BF16 on a CPU, any GPU that has it."""
+    """Whether bf16 is faster than float32 here: AMX tiles on a CPU, any GPU that has it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return fast_bf16_cpu()
