@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from adcli.backbones import Backbone
-    from adcli.graphs import Graph
+    from adcli.graphs import Graph, Reduce
 
     Tensor = torch.Tensor
 
@@ -62,6 +62,15 @@ class Features(Protocol):
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields the batches."""
+        ...
+
+
+class ReducedFeatures(Features, Protocol):
+    """What features may offer beside."""
+
+    def reduced(self, reduce: Reduce) -> Iterator[Batch] | None:
+        """The same batches in one pass, with what `reduce` makes of the layers of an input, (N, n, D), as their only
+        layer; None where that cannot be computed along with the network."""
         ...
 
 

@@ -3,12 +3,14 @@ images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from adcli.detectors import check_finite
+from adcli.detectors import Batch, check_finite
+from adcli.detectors.padim_graph import reduce_layers
 from adcli.detectors.shrinkage import moved
 from adcli.errors import UsageError
 
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
     from adcli.detectors import Features
     from adcli.detectors.reduction import Reduction
+    from adcli.graphs import Node, Operations
 
 _BLOCK_BYTES = 32 << 20  # of P matrices worked on at a time
+_TOGETHER = 48  # images whose products are added at once: the scatter is read and written once for all of them
 
 
 class Moments(NamedTuple):
@@ -53,46 +57,88 @@ def learn_moments(features: Features, reduction: Reduction, upsample: str, highe
     """
     import torch
 
-    n_images, count, shift, sums, scatter = 0, None, None, None, None
-    cubes = fourths = reduce = None
-    for batch in features:
-        if reduce is None:
-            reduce = reduction.on(features.shapes, upsample, batch.layers[0].device)
-        vectors = reduce(batch.layers)  # (P, N, D)
+    n_images, waiting = 0, 0  # `waiting` of the residuals held are not in the scatter yet
+    count = shift = sums = scatter = cubes = fourths = held = None
+    for batch, vectors in _vectors(features, reduction, upsample):
         if shift is None:
-            shift = vectors.mean(1, keepdim=True)
-            positions, _, dims = vectors.shape
+            shift = vectors.mean(0)
+            positions, dims = shift.shape
             count = vectors.new_zeros(positions)
             sums = vectors.new_zeros(positions, dims)
             scatter = vectors.new_zeros(positions, dims, dims)
             cubes = vectors.new_zeros(positions, dims, dtype=torch.float64)
             fourths = vectors.new_zeros(positions, dtype=torch.float64)
-        vectors -= shift
-        if batch.inside is None:
-            count += vectors.shape[1]
-        else:
-            seen = batch.inside.flatten(1).T  # (P, N)
-            vectors *= seen.unsqueeze(2)
-            count += seen.sum(1)
-        sums += vectors.sum(1)
-        scatter.baddbmm_(vectors.mT, vectors)
-        if higher:
-            squares = vectors.square().sum(2)  # (P, N)
-            cubes += (vectors * squares.unsqueeze(2)).sum(1)
-            fourths += squares.double().square().sum(1)
-        n_images += vectors.shape[1]
+            held = vectors.new_empty(_TOGETHER, positions, dims)
+        for first in range(0, len(vectors), _TOGETHER):
+            some = vectors[first : first + _TOGETHER]
+            if waiting + len(some) > _TOGETHER:
+                _add_products(scatter, held[:waiting])
+                waiting = 0
+            residuals = torch.sub(some, shift, out=held[waiting : waiting + len(some)])
+            waiting += len(some)
+            if batch.inside is None:
+                count += len(some)
+            else:
+                seen = batch.inside[first : first + _TOGETHER].flatten(1)  # (N, P)
+                residuals *= seen.unsqueeze(2)
+                count += seen.sum(0)
+            sums += residuals.sum(0)
+            if higher:
+                squares = residuals.square().sum(2)  # (N, P)
+                cubes += (residuals * squares.unsqueeze(2)).sum(0)
+                fourths += squares.double().square().sum(0)
+        n_images += len(vectors)
     if count is None:
         raise UsageError("padim has no good images to learn from")
+    _add_products(scatter, held[:waiting])
+    del held, vectors, some, residuals
     offset = sums / count.clamp_min(1).unsqueeze(1)
     if higher:
         for start, stop in blocks(scatter, bytes_per_value=8):
             parts = (offset, count, sums, scatter, cubes, fourths)
             cubes[start:stop], fourths[start:stop] = moved(*(part[start:stop].double() for part in parts))
     _add_outer(scatter, offset, -count)
-    mean = shift.squeeze(1) + offset
+    mean = shift + offset
     check_finite(mean)
     check_finite(scatter.diagonal(dim1=1, dim2=2))
     return Moments(n_images, count, mean, scatter, cubes if higher else None, fourths if higher else None)
+
+
+def _vectors(features: Features, reduction: Reduction, upsample: str) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Each batch with its vectors (N, P, D) float32.
+
+    Where it can, the network hands over nothing else.
+    """
+    if upsample == "nearest" and hasattr(features, "reduced") and _only_copies(reduction, features.shapes):
+
+        def reduce_inside(ops: Operations, layers: Sequence[Node]) -> Node:
+            rows = reduce_layers(ops, reduction, features.shapes, False, layers)
+            return ops.reshape(rows, (1, -1, reduction.dims))
+
+        batches = features.reduced(reduce_inside)
+        if batches is not None:
+            yield from ((batch, batch.layers[0]) for batch in batches)
+            return
+    reduce = None
+    for batch in features:
+        reduce = reduce or reduction.on(features.shapes, upsample, batch.layers[0].device)
+        yield batch, reduce(batch.layers).transpose(0, 1)
+
+
+def _only_copies(reduction: Reduction, shapes: Sequence[tuple[int, int, int]]) -> bool:
+    """Whether a network that is to compute in bf16 can take the vectors to the bit: what is resampled or projected
+    inside it is rounded, and so is a layer that nothing is taken of."""
+    if reduction.channels is None:
+        return False
+    edges = np.cumsum([0, *(channels for channels, _, _ in shapes)])
+    taken = np.histogram(reduction.channels, edges)[0]
+    whole = all(shapes[0][axis] % shape[axis] == 0 for shape in shapes for axis in (1, 2))
+    return bool(whole and taken.all())
+
+
+def _add_products(scatter: torch.Tensor, residuals: torch.Tensor) -> None:
+    """Adds y y^T of residuals y (N, P, D) to every position's scatter."""
+    scatter.baddbmm_(residuals.permute(1, 2, 0), residuals.permute(1, 0, 2))
 
 
 def kept(moments: Moments) -> Kept:

@@ -23,7 +23,7 @@ from adcli.engines import Scored
 from adcli.engines.openvino_library import openvino
 from adcli.engines.openvino_operations import OpenVINOOperations
 from adcli.errors import EnvironmentFault
-from adcli.graphs import Direct, DirectGraph, Graph
+from adcli.graphs import Direct, DirectGraph, Graph, Node, Reduce
 from adcli.graphs.network import Network, build
 
 Made = TypeVar("Made")
@@ -118,7 +118,10 @@ def _shared(values: np.ndarray) -> openvino.Tensor:
 
 
 class OpenVINONetwork:
-    """A backbone alone: prepared pixels to features, an image at a time. Safe to call from `threads` threads."""
+    """A backbone alone: prepared pixels to features, an image at a time. Safe to call from `threads` threads.
+
+    Compiled when it is first called: what learns may ask for `reduced` features instead.
+    """
 
     def __init__(
         self,
@@ -127,22 +130,35 @@ class OpenVINONetwork:
         image_size: tuple[int, int],
         precision: str,
         threads: int,
+        reduce: Reduce | None = None,
     ):
+        """`reduce`: see `reduced`."""
+        self._made_of = network, weights, image_size, precision, threads
         ops = OpenVINOOperations()
         pixels = _pixels(image_size)
         with _faults("cannot compile this network"):
             layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
-            model = openvino.Model(layers, [pixels])
-            self._shapes = [tuple(output.shape)[1:] for output in model.outputs]
-            self._compiled = _Compiled(model, precision, threads, _COPIED_BYTES)
+            outputs = layers if reduce is None else [reduce(ops, layers), _deepest(layers)]
+            self._model = openvino.Model(outputs, [pixels])
+        self._shapes = [tuple(output.shape)[1:] for output in self._model.outputs]
+        self._compiled: _Compiled | None = None
+        self._compiling = threading.Lock()
         self._requests = _Pool(self._request)
 
+    def reduced(self, reduce: Reduce) -> OpenVINONetwork:
+        """The network that gives two arrays, what `reduce` makes of all layers and the deepest layer as it is."""
+        return OpenVINONetwork(*self._made_of, reduce)
+
     def _request(self) -> Any:
+        _, _, _, precision, threads = self._made_of
         with _faults("cannot compile this network"):
+            with self._compiling:
+                if self._compiled is None:
+                    self._compiled = _Compiled(self._model, precision, threads, _COPIED_BYTES)
             return self._compiled.request()
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Pixels (N, H, W, 3) to an array (N, C, h, w) float32 for every layer."""
+        """Pixels (N, H, W, 3) to an array (N, C, h, w) float32 for every layer, or to the two of `reduced`."""
         layers = [np.empty((len(pixels), *shape), np.float32) for shape in self._shapes]
         with self._requests.one() as request, _faults("failed"):
             for number, image in enumerate(pixels):
@@ -233,9 +249,12 @@ def _front(
     ops = OpenVINOOperations()
     pixels = _pixels(image_size)
     layers = build(ops, network, weights, ops.transpose(pixels, (0, 3, 1, 2)))
-    areas = [layer.output(0).shape[2] * layer.output(0).shape[3] for layer in layers]
-    deepest = max(number for number, area in enumerate(areas) if area == min(areas))
-    return openvino.Model([*graph.queries(ops, layers), ops.mean(layers[deepest], (2, 3))], [pixels])
+    return openvino.Model([*graph.queries(ops, layers), ops.mean(_deepest(layers), (2, 3))], [pixels])
+
+
+def _deepest(layers: Sequence[Node]) -> Node:
+    """The layer of the smallest grid, of several the last."""
+    return min(reversed(layers), key=lambda layer: layer.output(0).shape[2] * layer.output(0).shape[3])
 
 
 def _back(graph: Graph, shapes: Sequence[tuple[int, ...]], precision: str) -> openvino.Model:

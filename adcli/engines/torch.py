@@ -6,8 +6,9 @@ detector's matrix products always have the same shape, short batches being fille
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from adcli.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
     from adcli.backbones.extractor import Extractor
+    from adcli.graphs import Reduce
 
 _CPU_BATCH = 4  # images whose patches the detector compares at once: its arrays are read once for all of them
 _CUDA_BATCH = 16
@@ -55,6 +57,18 @@ def fast_bf16(device: torch.device) -> bool:
     return fast_bf16_cpu()
 
 
+class Compiled(Protocol):
+    """A backbone compiled by another engine."""
+
+    def __call__(self, pixels: np.ndarray) -> Sequence[np.ndarray]:
+        """Prepared pixels (N, H, W, 3) to the layers (N, C, h, w)."""
+        ...
+
+    def reduced(self, reduce: Reduce) -> Compiled:
+        """One that gives two arrays: what `reduce` makes of all layers, and the deepest layer."""
+        ...
+
+
 class TorchEngine:
     """A frozen backbone on a device."""
 
@@ -64,9 +78,9 @@ class TorchEngine:
         device: torch.device,
         precision: str,
         batch: int = 0,
-        compiled: Callable[[np.ndarray], Sequence[np.ndarray]] | None = None,
+        compiled: Compiled | None = None,
     ):
-        """`compiled` computes the layers (N, C, h, w) of prepared pixels in torch's place, in the same precision."""
+        """`compiled` computes the layers in torch's place, in the same precision."""
         if precision not in PRECISIONS:
             raise UsageError(f"there is no precision {precision!r}: write auto, {' or '.join(PRECISIONS)}")
         self.device = device
@@ -75,7 +89,17 @@ class TorchEngine:
         if device.type == "cpu":
             torch.set_num_threads(1)  # whole images run side by side (adcli.parallel); one operation uses one core
         self._compiled = compiled
+        self._reduced = False
         self._network = None if compiled else extractor.for_inference().to(device)
+
+    def reduced(self, reduce: Reduce) -> TorchEngine | None:
+        """The engine whose `learn` gives what `reduce` makes of all layers, (N, n, D), as the only one; None where
+        torch computes them."""
+        if self._compiled is None:
+            return None
+        other = copy.copy(self)
+        other._compiled, other._reduced = self._compiled.reduced(reduce), True
+        return other
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
@@ -90,9 +114,10 @@ class TorchEngine:
         self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None, np.ndarray]:
         """Features of prepared pixels (N, H, W, 3), the patches (N, h, w) bool to learn from on the same device, and
-        the pooled features (N, D); `stacked` inputs become one image, above each other."""
+        the pooled features (N, D); `stacked` inputs, which are not `reduced`, become one image, above each other."""
         layers = self.features(pixels)
-        pooled = pool(layers)
+        pooled = pool(layers[-1:] if self._reduced else layers)
+        layers = layers[:1] if self._reduced else layers
         seen = None if inside is None else torch.from_numpy(inside).to(self.device)
         if stacked:
             layers = stack(layers)

@@ -144,6 +144,10 @@ class Operations(Protocol):
         ...
 
 
+Reduce = Callable[[Operations, Sequence[Node]], Node]
+"""Features (1, C, h, w) of every layer to one array (1, n, D)."""
+
+
 class Graph(Protocol):
     """A detector as a graph: what it scores images by, in two halves, as the first is done an image at a time."""
 

@@ -23,6 +23,7 @@ from adcli.types import Progress
 if TYPE_CHECKING:
     from adcli.backbones.extractor import Extractor
     from adcli.engines.torch import TorchEngine
+    from adcli.graphs import Reduce
 
 _BATCH = 16  # inputs of the network
 
@@ -73,11 +74,20 @@ class ImageFeatures:
         self._least = least
 
     def __iter__(self) -> Iterator[Batch]:
+        yield from self._batches(self._engine)
+
+    def reduced(self, reduce: Reduce) -> Iterator[Batch] | None:
+        """The batches with what `reduce` makes of an input's layers, (N, n, D), as the only layer; None where that
+        cannot be computed along with the network."""
+        engine = self._engine.reduced(reduce) if self._stacked == 1 else None
+        return None if engine is None else self._batches(engine)
+
+    def _batches(self, engine: TorchEngine) -> Iterator[Batch]:
         faults: list[Fault] = []
         looks: list[Look] = []
         one_by_one = self._views.geometry.tiling is not None
         self._progress("learning from images", 0, len(self._images))
-        yield from (self._by_tiles if one_by_one else self._by_images)(faults, looks)
+        yield from (self._by_tiles if one_by_one else self._by_images)(engine, faults, looks)
         readable = len(looks) // len(self._copies)
         if readable < self._least:  # no detector has to know what an undecodable image is
             raise UsageError(
@@ -86,11 +96,11 @@ class ImageFeatures:
             )
         self.unreadable, self.looks = faults, looks
 
-    def _by_images(self, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
+    def _by_images(self, engine: TorchEngine, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
         """Each image one input; several images at once, from the file on."""
         done = 0
         chunks = batches(self._images, max(1, self._batch // len(self._copies)))
-        for chunk, failed, seen, batch in stream(chunks, self._read_batch, self._threads):
+        for chunk, failed, seen, batch in stream(chunks, partial(self._read_batch, engine), self._threads):
             faults += failed
             looks += seen
             done += len(chunk)
@@ -98,7 +108,9 @@ class ImageFeatures:
                 yield batch
             self._progress("learning from images", done, len(self._images))
 
-    def _read_batch(self, chunk: list[FoundImage]) -> tuple[list[FoundImage], list[Fault], list[Look], Batch | None]:
+    def _read_batch(
+        self, engine: TorchEngine, chunk: list[FoundImage]
+    ) -> tuple[list[FoundImage], list[Fault], list[Look], Batch | None]:
         faults, waiting, inputs = [], [], []
         for image in chunk:
             try:
@@ -111,10 +123,10 @@ class ImageFeatures:
                 inputs.append((copy.input(0), copy.patches_to_learn(0, self.grid)))
         if not inputs:
             return chunk, faults, [], None
-        batch, pooled = self._extract(inputs)
+        batch, pooled = self._extract(engine, inputs)
         return chunk, faults, [look(row) for look, row in zip(waiting, pooled, strict=True)], batch
 
-    def _by_tiles(self, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
+    def _by_tiles(self, engine: TorchEngine, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
         """Several tiles of one image at once, so that memory does not grow with their number."""
         for done, image in enumerate(self._images, 1):
             try:
@@ -125,14 +137,16 @@ class ImageFeatures:
             size = self._batch if self._stacked == 1 else self._stacked
             for copy, look in self._copies_of(view):
                 pooled: list[np.ndarray] = []
-                for batch, rows in stream(batches(range(len(copy)), size), partial(self._tiles, copy), self._threads):
+                tiles = partial(self._tiles, engine, copy)
+                for batch, rows in stream(batches(range(len(copy)), size), tiles, self._threads):
                     pooled.extend(rows)
                     yield batch
                 looks.append(look(mean_of(pooled)))
             self._progress("learning from images", done, len(self._images))
 
-    def _tiles(self, view: View, numbers: list[int]) -> tuple[Batch, np.ndarray]:
-        return self._extract([(view.input(number), view.patches_to_learn(number, self.grid)) for number in numbers])
+    def _tiles(self, engine: TorchEngine, view: View, numbers: list[int]) -> tuple[Batch, np.ndarray]:
+        inputs = [(view.input(number), view.patches_to_learn(number, self.grid)) for number in numbers]
+        return self._extract(engine, inputs)
 
     def _open(self, image: FoundImage) -> View:
         pixels = read_image(image.path).pixels
@@ -147,12 +161,12 @@ class ImageFeatures:
             copy = view.turned(angle, factor)
             yield copy, examine(copy.pixels, copy.overview(), copy.correlation)
 
-    def _extract(self, inputs: Inputs) -> tuple[Batch, np.ndarray]:
+    def _extract(self, engine: TorchEngine, inputs: Inputs) -> tuple[Batch, np.ndarray]:
         """Features of the inputs, and pooled ones (N, D)."""
         pixels = np.stack([one for one, _ in inputs])
         inside = None
         if any(one is not None for _, one in inputs):
             everywhere = np.ones(self.grid, bool)
             inside = np.stack([everywhere if one is None else one for _, one in inputs])
-        layers, seen, pooled = self._engine.learn(pixels, inside, self._stacked > 1)
+        layers, seen, pooled = engine.learn(pixels, inside, self._stacked > 1)
         return Batch(layers, seen), pooled

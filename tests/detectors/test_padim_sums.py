@@ -9,7 +9,9 @@ import pytest
 from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 
 from adcli.detectors import moments
+from adcli.detectors.moments import _only_copies
 from adcli.detectors.padim import PaDiM, PaDiMParams
+from adcli.detectors.reduction import Reduction
 from adcli.errors import UsageError
 from adcli.store import load, save
 from tests.detectors.features import SHAPES, ArrayFeatures, random_layers, tensors
@@ -147,3 +149,18 @@ def test_sums_survive_the_file(tmp_path):
 def test_an_unknown_shrinkage_is_refused():
     with pytest.raises(UsageError, match="shrinkage=oas"):
         fit(random_layers(4, 1), PaDiMParams(shrinkage="oas"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "shapes", "only"),
+    [
+        ([0, 4], ((4, 8, 8), (4, 4, 4)), True),
+        ([0, 1], ((4, 8, 8), (4, 4, 4)), False),  # none of the second layer
+        ([0, 4], ((4, 9, 8), (4, 4, 4)), False),  # 4 rows are resampled to 9
+        (None, ((4, 8, 8), (4, 4, 4)), False),  # a projection
+    ],
+)
+def test_vectors_come_of_the_network_only_where_they_are_copies(channels, shapes, only):
+    projection = np.eye(8, 2, dtype=np.float32) if channels is None else None
+    reduction = Reduction(None if channels is None else np.array(channels), projection)
+    assert _only_copies(reduction, shapes) == only

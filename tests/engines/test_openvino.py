@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from adcli.backbones.extractor import build_extractor, layer_shapes
 from adcli.backbones.tracing import network_of
+from adcli.detectors.padim_graph import reduce_layers
+from adcli.detectors.reduction import Reduction
 from adcli.engines import fast_bf16_cpu
-from adcli.engines.torch import TorchScorer
+from adcli.engines.torch import TorchEngine, TorchScorer
 from adcli.errors import EnvironmentFault
 from adcli.graphs.nearest import Nearest
 from tests.detectors.test_contract import SIZE, Bench, flawed, textures
@@ -24,6 +27,8 @@ openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 from adcli.engines import openvino as openvino_engine  # noqa: E402
 from adcli.engines.openvino import OpenVINOScorer  # noqa: E402
 from adcli.engines.openvino_operations import OpenVINOOperations  # noqa: E402
+
+BF16 = pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -60,7 +65,7 @@ def test_narrow_constants_are_rounded_as_torch_rounds():
     assert np.array_equal(OpenVINOOperations().constant(values, narrow=True).get_data(), values)
 
 
-@pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
+@BF16
 def test_narrow_products_choose_neighbours_that_are_hardly_farther():
     """Rows of great and nearly equal lengths, of which bf16 alone would tell few apart."""
     rng = np.random.default_rng(0)
@@ -156,7 +161,31 @@ def test_threads_that_come_later_compile_nothing(bench, detector, monkeypatch):
     assert len(compiled) == before
 
 
-@pytest.mark.skipif(not fast_bf16_cpu(), reason="no fast bf16 here")
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=BF16)])
+@pytest.mark.parametrize("dims", [30, 100])
+def test_channels_taken_inside_the_network_are_those_taken_of_its_layers_to_the_bit(precision, dims):
+    extractor = build_extractor("random-resnet18", ("layer1", "layer2", "layer3"), None, 0)
+    size = (96, 64)  # grids of 24 x 16, 12 x 8 and 6 x 4 patches
+    images = np.random.default_rng(1).random((2, *size, 3)).astype(np.float32)
+    shapes = tuple(layer_shapes(extractor, size))
+    reduction = Reduction(np.sort(np.random.default_rng(0).choice(448, dims, replace=False)), None)
+    network = openvino_engine.OpenVINONetwork(network_of(extractor), extractor.state(), size, precision, threads=1)
+    whole = TorchEngine(extractor, torch.device("cpu"), precision, compiled=network)
+    reduced = whole.reduced(
+        lambda ops, layers: ops.reshape(reduce_layers(ops, reduction, shapes, False, layers), (1, -1, dims))
+    )
+    layers, _, expected_pooled = whole.learn(images, None, False)
+    (vectors,), _, pooled = reduced.learn(images, None, False)
+    assert torch.equal(vectors, reduction.on(shapes, "nearest", "cpu")(layers).transpose(0, 1))
+    assert np.array_equal(pooled, expected_pooled)
+
+
+def test_what_torch_computes_is_not_reduced():
+    extractor = build_extractor("random-resnet18", ("layer1",), None, 0)
+    assert TorchEngine(extractor, torch.device("cpu"), "fp32").reduced(lambda ops, layers: layers[0]) is None
+
+
+@BF16
 def test_bf16_is_near(bench, detector):
     if not network_of(bench.extractor).steps:
         pytest.skip("pixels are what they are in any precision")
