@@ -21,7 +21,7 @@ from adcli.errors import UnreadableImage, UsageError
 from adcli.finding import FoundImage, find_images
 from adcli.formats import MAGIC_BYTES, Header, NotWhole, check_kind, inflated, read_header
 
-__all__ = ["MAX_PIXELS", "FoundImage", "Image", "digest_image", "find_images", "prepare", "read_image"]
+__all__ = ["MAX_PIXELS", "FoundImage", "Image", "digest_image", "find_images", "prepare", "read_image", "read_pixels"]
 
 MAX_PIXELS = 2**28  # 268 megapixels, 0.8 GB as 8-bit RGB: above any area sensor, below what stops a 4 GB machine
 _BAND = 256  # rows of a file
@@ -50,6 +50,13 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
         data = _read_whole(path, max_pixels)
         header = read_header(data, max_pixels)
         return Image(_decode(data, header), hashlib.sha256(data).hexdigest(), header.width, header.height)
+
+
+def read_pixels(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels that `read_image` reads, without a digest."""
+    with _faults(path):
+        data = _read_whole(path, max_pixels)
+        return _decode(data, read_header(data, max_pixels))
 
 
 def digest_image(path: Path, max_pixels: int = MAX_PIXELS) -> str:

@@ -14,7 +14,7 @@ from adcli.finding import FoundImage
 from adcli.geometry.augmentation import Augmentation
 from adcli.geometry.views import View, Views
 from adcli.guard import Look, examine
-from adcli.images import read_image
+from adcli.images import read_pixels
 from adcli.parallel import batches, stream
 from adcli.tasks.holdout import LEAST_LEARNT
 from adcli.tasks.mapping import mean_of
@@ -149,8 +149,7 @@ class ImageFeatures:
         return self._extract(engine, inputs)
 
     def _open(self, image: FoundImage) -> View:
-        pixels = read_image(image.path).pixels
-        view = self._views.of(pixels)
+        view = self._views.of(read_pixels(image.path))  # whose digests are known
         if not len(view):
             raise UnreadableImage(f"{image.path} has no pixel in the region of interest.")
         return view
