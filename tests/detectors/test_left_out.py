@@ -171,7 +171,7 @@ def test_padims_scores_are_those_of_a_fit_without_the_image(count, epsilon):
     expected = refits(detector, good)
     # What float32 leaves of q is divided by 1 - c q, which is this many times smaller: 1.4 to 78000 times.
     loss = 1 + expected**2 * (count - 1) / count / (count - 2)
-    assert (np.abs(left_out(detector, good).grid.numpy() / expected - 1) < 1e-5 + 2e-6 * loss).all()
+    assert (np.abs(left_out(detector, good).grid.numpy() / expected - 1) < 1e-5 + 4e-6 * loss).all()
 
 
 @pytest.mark.parametrize("upsample", ["nearest", "bilinear"])
