@@ -42,6 +42,7 @@ from tests.encoded import (
 
 JPEG, PROGRESSIVE = WHOLE["jpeg"], WHOLE["jpeg progressive"]
 SCAN = JPEG.rfind(b"\xff\xda") + 14  # where the entropy-coded bytes of its only scan begin
+HEADER = png_header(65, 48)[1]
 _deflater = zlib.compressobj(9)
 ZEROS = b"".join(_deflater.compress(bytes(2**20)) for _ in range(256)) + _deflater.flush()
 BLOWN_UP = "256 MiB of zeros in 256 KiB"
@@ -145,6 +146,17 @@ DAMAGED: dict[str, tuple[str, bytes, str]] = {
     "no-pixels.png": ("no pixels", png_of(png_header(65, 48)), "0 bytes cannot hold its 65 x 48 pixels"),
     "no-palette.png": ("a palette's indices without a palette", png_palette(), "could not be decoded"),
     "odd-depth.png": ("3 bits", png_of(png_header(65, 48, 3), (b"IDAT", b"")), "its header makes no sense"),
+    **{
+        f"{name}.png": (what, png_of((b"IHDR", header), (b"IDAT", zlib.compress(png_rows(GRAY)))), told)
+        for name, what, header, told in (
+            ("compressed-otherwise", "a compression of its own", HEADER[:10] + b"\7" + HEADER[11:], "makes no sense"),
+            ("filtered-otherwise", "filters of its own", HEADER[:11] + b"\x40" + HEADER[12:], "makes no sense"),
+            ("laced-otherwise", "an interlace of its own", HEADER[:12] + b"\2", "makes no sense"),
+            ("long-header", "a header of 14 bytes", HEADER + b"\0", "does not begin with its header"),
+        )
+    },
+    "two-headers.png": ("its header twice", png_gray(png_header(65, 48)), "is not one that it may have there"),
+    "for-others.png": ("a chunk that must be known", png_gray((b"MUST", b"")), "is not one that it may have there"),
     "no-width.png": ("0 x 48", png(GRAY, 8, 0, size=(0, 48)), "its header says 0 x 48"),
     "closed.jpg": ("half a scan, closed with an end marker", JPEG[: SCAN + 100] + b"\xff\xd9", "premature end"),
     "hole.jpg": ("zeros inside its scan", JPEG[: SCAN + 40] + bytes(80) + JPEG[SCAN + 120 :], "Corrupt JPEG data"),
