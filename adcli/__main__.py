@@ -15,9 +15,11 @@ def main() -> None:
     # of numpy alone took 0.13 s of two cores instead of 0.07 (OpenMathLib/OpenBLAS issue 5171). How many there are, and
     # so what is computed, stays as it is.
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "16")
-    from adcli.cli.app import app
-    from adcli.cli.exits import leave
-
+    try:
+        from adcli.cli.app import app
+        from adcli.cli.exits import leave
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     try:
         app()
     except SystemExit as end:

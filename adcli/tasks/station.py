@@ -275,10 +275,12 @@ class _ModelFile:
         before, self.has_changed = self.has_changed, sha256 != self.sha256
         if not self.has_changed:
             return f"the model file {self._path} is again the one that scores here" if before else None
-        what = "is gone" if sha256 is None else f"has changed (sha256 {sha256[:12]})"
+        kept = f"this watch keeps the model it started with (sha256 {self.sha256[:12]})"
+        if sha256 is None:
+            return f"the model file {self._path} is gone, or cannot be read: {kept}"
         return (
-            f"the model file {self._path} {what}: this watch keeps the model it started with "
-            f"(sha256 {self.sha256[:12]}); stop it and start it with another --out to use the new one"
+            f"the model file {self._path} has changed (sha256 {sha256[:12]}): {kept}; stop it and start it with "
+            "another --out to use the new one"
         )
 
     def _stamp(self) -> Stamp | None:
