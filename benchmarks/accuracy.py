@@ -22,19 +22,23 @@ from adcli.detectors import DETECTORS
 
 DATASETS = ("bottle450", "mtd")
 SLIM = {"patchcore": ["-p", "coreset=0.01"]}  # as good as the default here, and much faster
-METHODS = {name: ["--method", name, *SLIM.get(name, [])] for name in DETECTORS}
+RESNET18 = ["--backbone", "resnet18"]  # backbones.py measures it beside adcli's own
+METHODS = {
+    name: ["--method", name, *([] if method.backbone else RESNET18), *SLIM.get(name, [])]
+    for name, method in DETECTORS.items()
+}
 CONFIGURATIONS = {
     **{name: words for name, words in METHODS.items() if name != "patchcore"},
     "patchcore_1%": METHODS["patchcore"],
-    "patchcore_10%": ["--method", "patchcore", "-p", "coreset=0.1"],
+    "patchcore_10%": ["--method", "patchcore", *RESNET18, "-p", "coreset=0.1"],
     "patchcore_1%_whiten": [*METHODS["patchcore"], "-p", "whiten=yes"],
     "patchcore_1%_positional": [*METHODS["patchcore"], "-p", "positional=1"],
     "patchcore_1%_384": [*METHODS["patchcore"], "--image-size", "384"],
-    "padim_384": ["--method", "padim", "--image-size", "384"],
-    "padim_layer2,layer3": ["--method", "padim", "--layers", "layer2,layer3"],
-    "padim_ortho": ["--method", "padim", "-p", "reduction=ortho"],
-    "fusion_layers": ["--method", "fusion", "-p", "members=patchcore[each](coreset=0.01)"],
-    "spade_grid=2": ["--method", "spade", "-p", "grid=2"],
+    "padim_384": [*METHODS["padim"], "--image-size", "384"],
+    "padim_layer2,layer3": [*METHODS["padim"], "--layers", "layer2,layer3"],
+    "padim_ortho": [*METHODS["padim"], "-p", "reduction=ortho"],
+    "fusion_layers": [*METHODS["fusion"], "-p", "members=patchcore[each](coreset=0.01)"],
+    "spade_grid=2": [*METHODS["spade"], "-p", "grid=2"],
 }
 PEERS = ("padim", "patchcore_1%")  # also learnt from all images, as peers do
 METRICS = (

@@ -19,11 +19,10 @@ def main() -> None:
     """One choice a data set, with the defaults."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        run(adcli("weights", "add", str(WEIGHTS), "resnet18"), ADCLI_WEIGHTS_DIR=folder)
         for dataset in DATASETS:
             good, model = SHARED / "data" / dataset / "train" / "good", Path(folder) / f"{dataset}.h5"
-            fit = adcli("fit", str(good), "--method", "auto", "--model", str(model), "--no-pictures", "--json")
-            text, took = run(fit, ADCLI_WEIGHTS_DIR=folder)
+            fit = adcli("fit", str(good), "--method", "auto", "--weights", str(WEIGHTS), "--model", str(model))
+            text, took = run([*fit, "--no-pictures", "--json"])
             found[dataset] = {"took": took, **json.loads(text)["auto"]}
             print(dataset, found[dataset]["chosen"], took, flush=True)
     keep("auto", {"machine": machine(), "datasets": found})

@@ -23,6 +23,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     "README.md",
     "benchmarks/README.md",
+    "docs/backbones.md",
     "docs/guard.md",
     "docs/memory.md",
     "docs/methods.md",
@@ -69,11 +70,75 @@ def methods() -> str:
 
 
 METRICS = ("image_auroc", "pixel_auroc", "aupro_0.3")
+METRIC_NAMES = ("image AUROC", "pixel AUROC", "AUPRO@0.3")
 _ABOUT_SPREAD = (
     "Mean ± standard deviation over seeds, which draw reductions and coresets: a method with one seed draws nothing. "
     "In brackets the 95 % interval of seed 0 over test images, which is what another set of images of the kind "
     "would do. Own: what the method's own image score would give in place of S_A."
 )
+
+
+def backbones() -> str:
+    """One row a data set, method and backbone; then means, time and bytes."""
+    kept = json.loads((RESULTS / "backbones.json").read_text())
+    head = ["images, method", "backbone", *METRIC_NAMES, "images a second", "model MB"]
+    lines = [_row(head), _row(["---"] * 2 + ["---:"] * (len(head) - 2))]
+    for what, of in _backbone_runs(kept).items():
+        for backbone, runs in of.items():
+            speed = statistics.median(run["images_per_second"] for run in runs)
+            size = f"{runs[0]['model_bytes'] / 1e6:.1f}"
+            cells = [what, backbone, *(_spread(runs, metric) for metric in METRICS), f"{speed:.1f}", size]
+            lines.append(_row(cells))
+    for backbone in kept["bytes"] | {"random-embedded": 0}:
+        means = [_backbone_mean(kept, backbone, metric) for metric in METRICS]
+        lines.append(_row(["mean", backbone, *(f"{mean:.4f}" for mean in means), "", ""]))
+    engines = {"openvino_bf16": "OpenVINO bf16", "openvino_fp32": "OpenVINO float32", "torch_bf16": "torch bf16"}
+    engines["torch_fp32"] = "torch float32"
+    head = ["network at 256x256", "10^6 multiply-adds", *(f"{name}, ms" for name in engines.values()), "weights, MB"]
+    lines += ["", _row(head), _row(["---"] + ["---:"] * (len(head) - 1))]
+    for name, network in kept["networks"].items():
+        times = (f"{network[f'{engine}_ms']:.2f}" for engine in engines)
+        size = f"{kept['bytes'][name] / 1e6:.2f}"
+        lines.append(_row([name, f"{network['multiply_adds'] / 1e6:.0f}", *times, size]))
+    seeds = max(len(runs) for of in _backbone_runs(kept).values() for runs in of.values())
+    about = (
+        f"Mean ± standard deviation over {seeds} seeds, a fifth of the good images held out. Images a second: the "
+        f"whole `score` command, start-up and files included (median), on {kept['machine']['cores']} cores. The "
+        "network alone: processor milliseconds for one image on one core. ResNet-18's file is its part up to layer3."
+    )
+    return "\n".join([*lines, "", about])
+
+
+def _backbone_runs(kept: dict) -> dict[str, dict[str, list[dict]]]:
+    """Runs by data set and method, then by backbone."""
+    groups: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for name, run in kept["runs"].items():
+        dataset, method, backbone, _ = name.split("/")
+        groups[f"{dataset}, {method}"][backbone].append(run)
+    return groups
+
+
+def _backbone_mean(kept: dict, backbone: str, metric: str) -> float:
+    """Of data sets and methods, each a mean over its seeds."""
+    return statistics.fmean(_mean(of[backbone], metric) for of in _backbone_runs(kept).values())
+
+
+def backbone_figures() -> str:
+    """What `fit` says of the backbone it does not use."""
+    kept = json.loads((RESULTS / "backbones.json").read_text())
+    sets, methods, _, seeds = (
+        sorted({*parts}) for parts in zip(*(name.split("/") for name in kept["runs"]), strict=True)
+    )
+    of = f"means of {' and '.join(methods).replace('_', ' ')} on {' and '.join(sets)}, {len(seeds)} seeds"
+    figures = {
+        name: {
+            "of": of,
+            **{metric: round(_backbone_mean(kept, name, metric), 4) for metric in METRICS},
+            "network_ms": network["openvino_bf16_ms"],
+        }
+        for name, network in kept["networks"].items()
+    }
+    return json.dumps(figures, indent=1) + "\n"
 
 
 def _held_out_runs() -> list[tuple[str, str, list[dict]]]:
@@ -411,6 +476,7 @@ def _held(found: dict) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "methods": methods,
+    "backbones": backbones,
     "auto": auto,
     "trim": trimmed,
     "peer": peer,
@@ -426,6 +492,10 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "intervals": intervals,
     "speed": speed,
 }
+
+
+FILES: dict[str, Callable[[], str]] = {"adcli/report/backbones.json": backbone_figures}
+"""Written whole."""
 
 
 def filled(page: str) -> str:
@@ -455,10 +525,10 @@ def _spread(runs: list[dict], metric: str) -> str:
 def main() -> None:
     """Writes the pages, or tells whether they are up to date."""
     stale = []
-    for name in PAGES:
+    for name in (*PAGES, *FILES):
         path = ROOT / name
-        text = path.read_text(encoding="utf-8")
-        if (fresh := filled(text)) != text:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if (fresh := FILES[name]() if name in FILES else filled(text)) != text:
             stale.append(name)
             if "--check" not in sys.argv:
                 path.write_text(fresh, encoding="utf-8")

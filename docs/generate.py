@@ -151,7 +151,12 @@ def patchcore_bytes(rows: int, dims: int) -> int:
 def padim_cost() -> str:
     """What padim costs, by backbone and image size."""
     rows = []
-    for backbone, size, dims in (("resnet18", 256, 100), ("resnet18", 512, 100), ("wide_resnet50_2", 256, 550)):
+    for backbone, size, dims in (
+        ("embedded", 256, 100),
+        ("resnet18", 256, 100),
+        ("resnet18", 512, 100),
+        ("wide_resnet50_2", 256, 550),
+    ):
         patches = (size // 4) ** 2  # layer1's grid
         stored, dense = padim_bytes(patches, dims), 4 * patches * dims**2
         rows.append([backbone, f"{size}", f"{patches}", f"{dims}", _bytes(stored), _bytes(dense), f"{dense / 4e9:.3g}"])
@@ -163,6 +168,7 @@ def patchcore_cost() -> str:
     """What patchcore costs, by backbone, image size and share kept."""
     rows, images = [], 200
     for backbone, size, dims, share in (
+        ("embedded", 256, 256, 0.1),
         ("resnet18", 256, 384, 0.1),
         ("resnet18", 256, 384, 0.01),
         ("resnet18", 512, 384, 0.1),
@@ -251,13 +257,13 @@ def _stages(channels: tuple[int, ...], size: int) -> list[tuple[int, int, int]]:
     return [(count, size // side, size // side) for count, side in zip(channels, (4, 8, 16), strict=True)]
 
 
-_RESNETS = {"resnet18": (64, 128, 256), "wide_resnet50_2": (256, 512, 1024)}
+_RESNETS = {"embedded": (32, 96, 160), "resnet18": (64, 128, 256), "wide_resnet50_2": (256, 512, 1024)}
 
 
 def mahalanobis_cost() -> str:
     """What mahalanobis costs, by backbone and image size."""
     rows = []
-    for backbone, size in (("resnet18", 256), ("resnet18", 512), ("wide_resnet50_2", 256)):
+    for backbone, size in (("embedded", 256), ("resnet18", 256), ("resnet18", 512), ("wide_resnet50_2", 256)):
         shapes = _stages(_RESNETS[backbone], size)
         work = sum(c * c * (h * w + 1) for c, h, w in shapes)
         stored = [_bytes(mahalanobis_bytes(shapes, images)) for images in (0, 1000)]

@@ -1,6 +1,6 @@
 """A method of your own, with the whole command line around it.
 
-    python examples/new_method.py fit ./good --method channels --backbone random-resnet18
+    python examples/new_method.py fit ./good --method channels
     python examples/new_method.py score ./incoming --out ./results
 
 `channels` is a toy: one mean and one deviation for each channel of the shallowest layer, the same at every position. In

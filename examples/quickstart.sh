@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs adcli and does the main job on generated textures with planted defects: fit, calibrate, score, eval.
-# No network but the package registry is needed, so the backbone is an untrained one. Everything goes to ./quickstart.
+# No network but the package registry is needed: the backbone comes with adcli. Everything goes to ./quickstart.
 set -eu
 set -- ""
 . "$(dirname "$0")/install.sh"
@@ -14,11 +14,10 @@ rm -rf quickstart
 run python examples/make_textures.py quickstart/textures
 run python examples/make_textures.py quickstart/later --seed 1
 cd quickstart
-run adcli fit textures/train/good --method padim --backbone random-resnet18
+run adcli fit textures/train/good --method padim
 run adcli calibrate later/train/good --max-false-reject 0.05
 run adcli score textures/test --out results
 run adcli eval textures --out metrics
 echo
-echo "This network is untrained, so dents and stains are missed; with pretrained weights (README, Install) they are found."
 echo "to go on: . .venv/bin/activate"
 echo "look at an overlay: $(find "$PWD/results/overlays" -name '*.jpg' | sort | head -n 1)"

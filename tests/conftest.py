@@ -24,7 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("ADCLI_SHARED") or ROOT.parent / "shared")
-QUICK = ("--backbone", "random-resnet18", "--image-size", "64", "-p", "dims=30")  # a fit of well under a second
+QUICK = ("--backbone", "embedded", "--image-size", "64", "-p", "dims=30")  # a fit of well under a second
 
 
 @dataclass(frozen=True)

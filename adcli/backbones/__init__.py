@@ -20,17 +20,24 @@ PIXELS = "pixels"
 """The backbone without a network: its one layer is the prepared image. It has no weights."""
 
 PIXELS_LAYERS = ("rgb",)
+
+EMBEDDED = "embedded"
+"""The backbone whose weights are a file in this package: they are not fetched."""
+
+EMBEDDED_SUFFIX = ".npz"
+"""Of a file of its weights; those of other backbones are torch's."""
+
 JOIN = "+"
 """Between the names of backbones that see every image side by side: resnet18+wide_resnet50_2."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A torchvision classification network, cut off after the last layer that is used."""
+    """A torchvision classification network or adcli's own, cut off after the last layer that is used."""
 
-    name: str  # torchvision's, or `random-` and torchvision's
+    name: str  # torchvision's or EMBEDDED, or one of these after `random-`
     layers: tuple[str, ...]  # torchvision's module names; by default the deepest blocks at strides 4, 8 and 16
-    weights_url: str | None  # None when untrained
+    weights_url: str | None  # None when untrained, and of EMBEDDED
     size_bytes: int | None  # of the published file, to about 1 kB; None when not in BACKBONES
     paper: str | None
     sha256: str | None = None  # of the published file, where it is known in full
@@ -134,9 +141,9 @@ BACKBONES: dict[str, Backbone] = {
 def find_backbone(name: str, layers: Sequence[str] | None = None) -> Backbone:
     """The backbone of this name, with these layers instead of its own where any are given.
 
-    Beside `BACKBONES`, every torchvision classification network by its name (its layers must then be given), and
-    each of them untrained as `random-NAME`; `pixels`; and several networks, joined by +. That the layers exist is
-    found out by whoever builds the network.
+    Beside `BACKBONES` and `EMBEDDED`, every torchvision classification network by its name (its layers must then be
+    given), and each of them untrained as `random-NAME`; `pixels`; and several networks, joined by +. That the layers
+    exist is found out by whoever builds the network.
     """
     if name == PIXELS:
         if layers is not None and tuple(layers) != PIXELS_LAYERS:
@@ -145,7 +152,10 @@ def find_backbone(name: str, layers: Sequence[str] | None = None) -> Backbone:
     if JOIN in name:
         return _joined(name, layers)
     architecture = name.removeprefix(RANDOM)
-    backbone = published_backbone(architecture)
+    if architecture == EMBEDDED:
+        backbone = Backbone(EMBEDDED, _RESNET, None, None, None)
+    else:
+        backbone = published_backbone(architecture)
     if architecture != name:
         backbone = replace(backbone, name=name, weights_url=None, size_bytes=None, sha256=None)
     if layers is None:
@@ -187,13 +197,15 @@ def published_backbone(name: str) -> Backbone:
         return BACKBONES[name]
     if name == PIXELS:
         raise UsageError(f"{PIXELS} is the image itself and has no weights: nothing has to be fetched or added.")
+    if name == EMBEDDED:
+        raise UsageError(f"{EMBEDDED} comes with adcli: nothing has to be fetched or added.")
     if name.startswith(RANDOM):
         raise UsageError(f"{name} is untrained and has no weights; drop '{RANDOM}' to mean the trained network.")
     from adcli.backbones.torchvision_library import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = get_close_matches(name, {*BACKBONES, *known}, n=3) or sorted(BACKBONES)
+        near = get_close_matches(name, {*BACKBONES, EMBEDDED, *known}, n=3) or sorted(BACKBONES)
         raise UsageError(f"There is no backbone {name!r}; did you mean {', '.join(near)}?")
     entry = getattr(torchvision.models.get_model_weights(name), "IMAGENET1K_V1", None)
     if entry is None:

@@ -1,4 +1,4 @@
-"""From pixels to features: a torchvision network cut off after the last layer that is used, frozen."""
+"""From pixels to features: a torchvision network, or adcli's own, cut off after the last layer that is used, frozen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import torch.fx
 from torch.fx.experimental.optimization import fuse
 from torch.nn import init
 
-from adcli.backbones import BACKBONES, PIXELS, RANDOM, find_backbone
+from adcli.backbones import BACKBONES, EMBEDDED, PIXELS, RANDOM, find_backbone
+from adcli.backbones.embedded import MEAN, STD, Embedded
 from adcli.backbones.joined import JoinedExtractor, part_of_state
 from adcli.backbones.pixels import Pixels
-from adcli.backbones.torchvision_library import torchvision
 from adcli.errors import EnvironmentFault, UsageError
 
 # These two compute their own initial weights slowly and warn about it unless told not to, and their published weights
@@ -43,9 +43,9 @@ class Extractor(torch.nn.Module):
         self.name = name
         self.layers = layers
         self.network = network
-        published = torchvision.models.get_model_weights(name.removeprefix(RANDOM))["IMAGENET1K_V1"].transforms()
-        self.register_buffer("mean", torch.tensor(published.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(published.std).view(1, 3, 1, 1), persistent=False)
+        mean, std = _normalisation(name.removeprefix(RANDOM))
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Extractor:
@@ -95,7 +95,7 @@ def build_extractor(
     if state is None and not name.startswith(RANDOM):
         raise EnvironmentFault(f"{name} needs its weights: run `adcli weights pull {name}` or give --weights FILE.")
     model = architecture_of(name.removeprefix(RANDOM), seed if state is None else None)
-    extractor = _cut(model, name, layers)
+    extractor = cut(model, name, layers)
     if state is not None:
         state = _modern_names(state)
         _refuse_other_networks(extractor, model, state)
@@ -115,25 +115,45 @@ def layer_shapes(extractor: Extractor | JoinedExtractor | Pixels, size: tuple[in
 def check_weights(name: str, state: Mapping[str, torch.Tensor]) -> None:
     """Refuses weights that are not of this backbone's network; they may be a part of it."""
     model = architecture_of(name)
-    _refuse_other_networks(_cut(model, name, find_backbone(name).layers), model, _modern_names(state))
+    _refuse_other_networks(cut(model, name, find_backbone(name).layers), model, _modern_names(state))
 
 
 def architecture_of(architecture: str, seed: int | None = None) -> torch.nn.Module:
-    """torchvision's network, with weights drawn from `seed`, or without memory for any where there is none.
+    """The whole network, with weights drawn from `seed`, or without memory for any where there is none.
 
     No generator outside is touched. RegNet cannot be made without weights, so it always has some.
     """
-    options = _OPTIONS.get(architecture, {})
+
+    def make() -> torch.nn.Module:
+        if architecture == EMBEDDED:
+            return Embedded().eval()
+        return _torchvision().models.get_model(architecture, weights=None, **_OPTIONS.get(architecture, {})).eval()
+
     with torch.random.fork_rng(devices=[]):
         if seed is None:
             try:
                 with torch.device("meta"), _Undrawn():
-                    return torchvision.models.get_model(architecture, weights=None, **options).eval()
+                    return make()
             except NotImplementedError:
                 seed = 0
         # Not torch.manual_seed: that one also seeds the accelerators' generators, which are not forked here.
         torch.default_generator.manual_seed(seed)
-        return torchvision.models.get_model(architecture, weights=None, **options).eval()
+        return make()
+
+
+def _normalisation(architecture: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation of the pixels that a network was trained on."""
+    if architecture == EMBEDDED:
+        return MEAN, STD
+    published = _torchvision().models.get_model_weights(architecture)["IMAGENET1K_V1"].transforms()
+    return published.mean, published.std
+
+
+def _torchvision() -> Any:
+    """torchvision, which adcli's own network does not need."""
+    from adcli.backbones.torchvision_library import torchvision
+
+    return torchvision
 
 
 class _Undrawn(torch.overrides.TorchFunctionMode):
@@ -159,7 +179,7 @@ class _OutputsTracer(torch.fx.Tracer):
         return output
 
 
-def _cut(model: torch.nn.Module, name: str, layers: tuple[str, ...]) -> Extractor:
+def cut(model: torch.nn.Module, name: str, layers: tuple[str, ...]) -> Extractor:
     """The part of the model that leads to these layers."""
     modules = [path for path, _ in model.named_modules() if path]
     for layer in layers:
@@ -178,9 +198,11 @@ def _cut(model: torch.nn.Module, name: str, layers: tuple[str, ...]) -> Extracto
         raise no_grid from error
     _return(network, outputs)
     extractor = Extractor(name, layers, network)
-    known = BACKBONES.get(name.removeprefix(RANDOM))
-    if known is not None and {*layers} <= {*known.layers, *(known.padim_layers or ())}:  # the tests have looked
-        return extractor
+    architecture = name.removeprefix(RANDOM)
+    if architecture in (EMBEDDED, *BACKBONES):
+        known = find_backbone(architecture)
+        if {*layers} <= {*known.layers, *(known.padim_layers or ())}:  # the tests have looked
+            return extractor
     try:
         wide, tall = _shapes(extractor, (256, 320)), _shapes(extractor, (320, 256))
     except _UNTRACEABLE as error:

@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from adcli.backbones import BACKBONES, JOIN, RANDOM, Backbone, published_backbone
+from adcli.backbones import (
+    BACKBONES,
+    EMBEDDED,
+    EMBEDDED_SUFFIX,
+    JOIN,
+    RANDOM,
+    Backbone,
+    embedded_file,
+    published_backbone,
+)
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.types import Progress, no_progress
 
@@ -39,7 +48,7 @@ class Entry:
 
     name: str
     state: Literal["cached", "absent"]
-    origin: Literal["pulled", "added", "found"] | None  # found: put there by torchvision or by hand
+    origin: Literal["adcli", "pulled", "added", "found"] | None  # found: put there by torchvision or by hand
     sha256: str | None
     pinned: bool  # the file is the published one; one that was added need not be, such as a part of it
     size_bytes: int | None  # of the file; of the published one while absent
@@ -68,11 +77,13 @@ def entries() -> list[Entry]:
     """Every backbone adcli knows by name and every other one whose weights are kept, sorted by name."""
     kept = _kept()
     found = {name: kept.get(name) or _found(BACKBONES[name]) or _absent(name) for name in BACKBONES}
-    return sorted((kept | found).values(), key=lambda entry: entry.name)
+    return sorted((kept | found | {EMBEDDED: _embedded()}).values(), key=lambda entry: entry.name)
 
 
 def locate(name: str) -> Path | None:
     """The file of this backbone's weights on this machine, its digest checked; None when there is none."""
+    if name == EMBEDDED:
+        return embedded_file.locate()
     entry = _kept().get(name)
     if entry is None:
         found = _found(published_backbone(name))
@@ -84,9 +95,11 @@ def locate(name: str) -> Path | None:
 
 def resolve(name: str, *, file: Path | None = None, offline: bool = False, progress: Progress = no_progress) -> Path:
     """The file to read this backbone's weights from: the one given, or in the folder given, the one kept here, or else
-    fetched now."""
+    fetched now. Those of the embedded backbone come with adcli."""
     if file is not None:
         return _of_folder(file, name) if file.is_dir() else file
+    if name == EMBEDDED:
+        return embedded_file.resolve()
     return locate(name) or pull(name, offline=offline, progress=progress).path
 
 
@@ -104,15 +117,24 @@ def read_weights(
             raise UsageError(f"{name} is untrained and takes no weights: leave --weights out, or write {meant}")
         return None
     if JOIN not in name:
-        return read_checkpoint(resolve(name, file=file, offline=offline, progress=progress))
+        return _read(name, resolve(name, file=file, offline=offline, progress=progress))
     if file is not None and not file.is_dir():
-        files = " and ".join(f"{part}.pth" for part in trained)
+        files = " and ".join(f"{part}.pth" for part in trained if part != EMBEDDED)
         raise UsageError(f"{name} takes the weights of each: give --weights a folder that holds {files}, or add each")
     state = {}
     for part in trained:
-        found = read_checkpoint(resolve(part, file=file, offline=offline, progress=progress))
+        own = part == EMBEDDED and file is not None and not any(file.glob(f"{EMBEDDED}*{EMBEDDED_SUFFIX}"))
+        found = _read(part, resolve(part, file=None if own else file, offline=offline, progress=progress))
         state |= {f"{part}.{key}": value for key, value in found.items()}
     return state
+
+
+def _read(name: str, path: Path) -> dict[str, torch.Tensor]:
+    if name != EMBEDDED:
+        return read_checkpoint(path)
+    import torch
+
+    return {key: torch.from_numpy(array) for key, array in embedded_file.read_arrays(path).items()}
 
 
 def pull(name: str, *, offline: bool = False, progress: Progress = no_progress, url: str | None = None) -> Entry:
@@ -150,7 +172,7 @@ def add(file: Path, name: str) -> Entry:
 
 def export(folder: Path) -> list[Path]:
     """Copies every file there is to a folder, with SHA256SUMS beside: for `weights add` on another machine."""
-    present = [entry for entry in entries() if entry.path is not None]
+    present = [entry for entry in entries() if entry.path is not None and entry.name != EMBEDDED]
     if not present:
         raise EnvironmentFault(f"{cache_folder()} holds no weights to export: run `adcli weights pull NAME` first.")
     copies, sums = [], ""
@@ -168,8 +190,8 @@ def export(folder: Path) -> list[Path]:
 
 
 def verify() -> list[Checked]:
-    """Reads every kept file again and compares its digest with the one it came with."""
-    checked = []
+    """Reads every kept file again, and adcli's own, and compares its digest with the one it came with."""
+    checked = [_verified_embedded()]
     for name, entry in sorted(_kept().items()):
         ok = _intact(entry)
         reason = None if ok else f"{entry.path} has changed since it was {entry.origin}: {_how_to_get(name)}."
@@ -245,13 +267,31 @@ def _found(backbone: Backbone) -> Entry | None:
 
 
 def _of_folder(folder: Path, name: str) -> Path:
-    """The one file of this backbone's weights in a folder: NAME.pth, NAME-*.pth or NAME.*.pth."""
-    found = sorted(path for path in folder.glob("*.pth") if re.match(rf"{re.escape(name)}[.-]", path.name))
+    """The one file of this backbone's weights in a folder: NAME.pth, NAME-*.pth or NAME.*.pth; of ours, .npz."""
+    suffix = EMBEDDED_SUFFIX if name == EMBEDDED else ".pth"
+    found = sorted(path for path in folder.glob(f"*{suffix}") if re.match(rf"{re.escape(name)}[.-]", path.name))
     if len(found) != 1:
         raise EnvironmentFault(
-            f"{folder} has {len(found)} files of weights of {name}, where one is needed: call it {name}.pth"
+            f"{folder} has {len(found)} files of weights of {name}, where one is needed: call it {name}{suffix}"
         )
     return found[0]
+
+
+def _embedded() -> Entry:
+    path = embedded_file.FILE
+    try:
+        sha256 = _sha256(path)
+    except EnvironmentFault:
+        return Entry(EMBEDDED, "absent", None, None, False, None, None)
+    return Entry(EMBEDDED, "cached", "adcli", sha256, sha256 == embedded_file.SHA256, path.stat().st_size, path)
+
+
+def _verified_embedded() -> Checked:
+    try:
+        embedded_file.resolve()
+    except EnvironmentFault as error:
+        return Checked(EMBEDDED, False, str(error))
+    return Checked(EMBEDDED, True, None)
 
 
 def _absent(name: str) -> Entry:

@@ -40,7 +40,7 @@ def benchmark(
         o.option(
             "--backbones",
             metavar="NAMES",
-            help="Backbones for each of them that takes any, separated by commas; default: the method's, or resnet18.",
+            help="Backbones for each of them that takes any, separated by commas; default: the method's, or embedded.",
         ),
     ] = "",
     seeds: Annotated[int, o.option("--seeds", min=1, max=_MOST_SEEDS, help="Seeds of each, from 0 on.")] = 1,
@@ -89,7 +89,7 @@ def benchmark(
     if image_size:
         o.parse_size(image_size)
     terminal = Terminal(quiet)
-    configurations = _configurations(context, _names(methods), config, _names(backbones))
+    configurations = _configurations(context, _names(methods), config, _names(backbones), weights)
     if weights is not None and len({one.backbone for one in configurations}) > 1:
         raise UsageError("--weights is of one backbone: leave it out, or measure one backbone at a time")
     common = Common(
@@ -131,14 +131,21 @@ def _names(text: str) -> list[str]:
 
 
 def _configurations(
-    context: typer.Context, methods: Sequence[str], config: Sequence[str], backbones: Sequence[str]
+    context: typer.Context,
+    methods: Sequence[str],
+    config: Sequence[str],
+    backbones: Sequence[str],
+    weights: Path | None,
 ) -> list[Configuration]:
     """Each method and each --config on each backbone; what `fit` would refuse to read is refused here."""
-    found = [one for text in [*methods, *config] or ["padim"] for one in _configuration(context, text, backbones)]
+    texts = [*methods, *config] or ["padim"]
+    found = [one for text in texts for one in _configuration(context, text, backbones, weights)]
     return list(dict.fromkeys(found))
 
 
-def _configuration(context: typer.Context, text: str, backbones: Sequence[str]) -> Iterator[Configuration]:
+def _configuration(
+    context: typer.Context, text: str, backbones: Sequence[str], weights: Path | None
+) -> Iterator[Configuration]:
     from adcli.backbones import find_backbone
     from adcli.detectors import find_method
     from adcli.detectors.params import parse_params
@@ -168,7 +175,7 @@ def _configuration(context: typer.Context, text: str, backbones: Sequence[str]) 
         o.parse_size(values["image_size"])
     layers = [name.strip() for name in values["layers"].split(",") if name.strip()]
     named = [values["backbone"]] if "backbone" in given else backbones if known.backbone is None else ()
-    for backbone in (choose_backbone(known, one) for one in named or [""]):
+    for backbone in (choose_backbone(known, one, weights) for one in named or [""]):
         find_backbone(backbone, layers or None)
         yield Configuration(" ".join([method, *options]), backbone, tuple(words))
 

@@ -15,7 +15,7 @@ from adcli.cli import options as o
 from adcli.cli.console import Terminal, show, show_json
 from adcli.cli.info import told
 from adcli.cli.inputs import find_inputs
-from adcli.errors import AdcliError, UsageError
+from adcli.errors import AdcliError, EnvironmentFault, UsageError
 
 
 def doctor(
@@ -84,7 +84,7 @@ def _refuse_without_images(context: typer.Context) -> None:
 
 def _machine(context: typer.Context, json: bool) -> int:
     """What this machine has, what is missing and the command that mends it, and which settings are in force."""
-    from adcli.backbones import weights
+    from adcli.backbones import EMBEDDED, embedded_file, weights
     from adcli.cli.settings import faults, settings
     from adcli.engines.torch import fast_bf16, gpu_names, resolve_device
     from adcli.parallel import cores
@@ -94,10 +94,11 @@ def _machine(context: typer.Context, json: bool) -> int:
 
     kept = [entry.name for entry in weights.entries() if entry.path is not None]
     missing = []
-    if "resnet18" not in kept:
-        missing.append(
-            "weights of the default backbone: adcli weights pull resnet18, or adcli weights add FILE resnet18"
-        )
+    try:
+        embedded_file.resolve()
+    except EnvironmentFault as error:
+        missing.append(str(error))
+        kept = [name for name in kept if name != EMBEDDED]
     project = context.obj
     in_force = settings(project, context.find_root().command)
     facts: dict[str, Any] = {

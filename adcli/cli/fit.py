@@ -142,6 +142,7 @@ def fit(
     """
     from adcli.backbones import JOIN, RANDOM
     from adcli.geometry.augmentation import Augmentation
+    from adcli.report.backbones import beside
     from adcli.report.calibration_json import calibration_json
     from adcli.report.calibrations import calibration_tables
     from adcli.report.choices import choice_json
@@ -218,6 +219,8 @@ def fit(
         terminal.say(
             f"{untrained} is untrained: it sees texture and contrast, but finds less than a pretrained network"
         )
+    if update is None and (told := beside(fitted.model.spec.backbone)) is not None:
+        terminal.say(told)
     for given, reason in fitted.unreadable:
         terminal.warn(f"left out {given}: {reason}")
     for one in fitted.trimmed:

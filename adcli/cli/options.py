@@ -40,8 +40,8 @@ Backbone = Annotated[
     str,
     option(
         "--backbone",
-        help="torchvision CNN, random-NAME for an untrained one, or several joined by +; default: the method's, or "
-        "resnet18.",
+        help="embedded, a torchvision CNN, random-NAME for an untrained one, or several joined by +; default: the "
+        "method's, or embedded.",
     ),
 ]
 Layers = Annotated[str, option("--layers", help="Layers of the backbone, separated by commas; default: the method's.")]

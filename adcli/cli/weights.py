@@ -93,7 +93,7 @@ def export(
 
 
 def verify(json: o.Json = False, verbose: o.Verbose = False) -> int:
-    """Read every kept file again and compare its digest with the one it came with.
+    """Read every kept file again, and adcli's own, and compare its digest with the one it came with.
 
     \b
     adcli weights verify
@@ -106,8 +106,6 @@ def verify(json: o.Json = False, verbose: o.Verbose = False) -> int:
     else:
         for one in checked:
             show(f"{one.name}  {'whole' if one.ok else one.reason}")
-        if not checked:
-            show(f"no weights are kept in {weights.cache_folder()}")
     return 0 if all(one.ok for one in checked) else EnvironmentFault.exit_code
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from adcli.backbones import JOIN, PIXELS, RANDOM, find_backbone, weights
+from adcli.backbones import EMBEDDED, JOIN, PIXELS, RANDOM, find_backbone, weights
 from adcli.detectors import Method, choose_layers, find_method
 from adcli.detectors.params import parse_params
 from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
@@ -103,7 +103,7 @@ def forecast(images: Sequence[FoundImage], recipe: Recipe, workers: int = 0, fol
     method = find_method(recipe.method)
     params = parse_params(method.detector().Params, list(recipe.params))
     check_recipe(recipe)
-    name = choose_backbone(method, recipe.backbone)
+    name = choose_backbone(method, recipe.backbone, recipe.weights)
     backbone = find_backbone(name, recipe.layers or None)
     params, layers = choose_layers(method, params, backbone, recipe.layers)
     backbone = find_backbone(name, layers)
@@ -211,7 +211,8 @@ def _lacking(name: str, recipe: Recipe) -> str | None:
         return None if recipe.weights.exists() else f"there is no {recipe.weights}"
     for part in trained:
         if weights.locate(part) is None:
-            return f"the weights of {part} are not here (adcli weights pull {part} brings them)"
+            mend = "install adcli again" if part == EMBEDDED else f"adcli weights pull {part} brings them"
+            return f"the weights of {part} are not here ({mend})"
     return None
 
 

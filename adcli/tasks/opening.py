@@ -24,7 +24,7 @@ def open_backbone(
     from adcli.backbones.extractor import build_extractor
     from adcli.engines.torch import fast_bf16, resolve_device
 
-    name = choose_backbone(method, recipe.backbone)
+    name = choose_backbone(method, recipe.backbone, recipe.weights)
     backbone = find_backbone(name, recipe.layers or None)
     params, layers = choose_layers(method, params, backbone, recipe.layers)
     device = resolve_device(machine.device)

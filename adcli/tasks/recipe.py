@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from adcli.backbones import PIXELS
+from adcli.backbones import EMBEDDED, EMBEDDED_SUFFIX, PIXELS
 from adcli.detectors import DETECTORS, Method, is_positional
 from adcli.errors import UsageError
 from adcli.geometry import Geometry
@@ -23,7 +23,7 @@ from adcli.sizes import AskedSize, MinArea, MinSize
 
 _LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
 _MOST_TILES = 10_000  # of an image
-_BACKBONE = "resnet18"  # of methods that take any, where none is named
+_OF_WEIGHTS = "resnet18"  # of methods that take any, where a checkpoint is given and no name
 _MOST_OWN = 16  # tiles that a method may learn each for itself: PaDiM's model grows with each by that of an image
 PROTOCOLS = {"adcli": (256, 256), "paper": (224, 224)}  # and the H, W of the network's input where none is asked for
 
@@ -33,7 +33,7 @@ class Recipe:
     """What `fit` is asked to make. Words as on the command line."""
 
     method: str = "padim"
-    backbone: str = ""  # the only one that the method can use, or resnet18
+    backbone: str = ""  # see choose_backbone
     weights: Path | None = None
     layers: tuple[str, ...] = ()
     image_size: tuple[int, int] = (256, 256)  # of the network's input
@@ -102,8 +102,9 @@ def check_recipe(recipe: Recipe) -> None:
             size.pixels(1, 1, recipe.pixel_pitch)  # refuses mm without the size of a pixel
 
 
-def choose_backbone(method: Method, asked: str) -> str:
-    """The backbone's name; `asked` is empty where none was named.
+def choose_backbone(method: Method, asked: str, weights: Path | None = None) -> str:
+    """The backbone's name; `asked` is empty where none was named: then the only one that the method can use, or that
+    which adcli brings along, or that of a checkpoint, whose file says not what it is of: resnet18.
 
     Raises:
         UsageError: for a backbone that the method cannot use.
@@ -115,7 +116,9 @@ def choose_backbone(method: Method, asked: str) -> str:
     if asked == PIXELS:
         able = ", ".join(name for name, other in DETECTORS.items() if other.backbone == PIXELS)
         raise UsageError(f"{method.name} needs the features of a network, and {PIXELS} is none: it is for {able}")
-    return asked or _BACKBONE
+    if asked:
+        return asked
+    return EMBEDDED if weights is None or weights.suffix.lower() == EMBEDDED_SUFFIX else _OF_WEIGHTS
 
 
 def plan_geometry(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from adcli.backbones import BACKBONES, weights
+from adcli.backbones import BACKBONES, EMBEDDED, weights
 from adcli.backbones.extractor import build_extractor
 from adcli.errors import EnvironmentFault, UsageError
 
@@ -225,8 +225,8 @@ def test_random_and_unknown_backbones_have_no_weights(partial_file: Path) -> Non
 
 def test_the_list_shows_every_known_backbone_absent_ones_with_their_size() -> None:
     listed = weights.entries()
-    assert [entry.name for entry in listed] == sorted(BACKBONES)
-    assert {entry.state for entry in listed} == {"absent"}
+    assert [entry.name for entry in listed] == sorted([*BACKBONES, EMBEDDED])
+    assert [entry.name for entry in listed if entry.state == "cached"] == [EMBEDDED]
     assert entry("resnet34") == weights.Entry("resnet34", "absent", None, None, False, 87_320_000, None)
 
 
@@ -277,9 +277,10 @@ def test_a_file_that_changed_in_the_cache_is_noticed_everywhere_and_fetched_anew
 ) -> None:
     url = serve(partial)
     kept = weights.pull(NAME, url=url).path
-    assert weights.verify() == [weights.Checked(NAME, True, None)]
+    whole = [weights.Checked(name, True, None) for name in (EMBEDDED, NAME)]
+    assert weights.verify() == whole
     kept.write_bytes(partial[:-1] + b"?")
-    (checked,) = weights.verify()
+    _, checked = weights.verify()
     assert (checked.name, checked.ok) == (NAME, False)
     assert "has changed since it was pulled: run `adcli weights pull resnet18`" in checked.reason
     for call in (lambda: weights.locate(NAME), lambda: weights.export(tmp_path / "stick")):
@@ -287,7 +288,7 @@ def test_a_file_that_changed_in_the_cache_is_noticed_everywhere_and_fetched_anew
             call()
     assert list((tmp_path / "stick").iterdir()) == []
     weights.pull(NAME, url=url)
-    assert weights.verify() == [weights.Checked(NAME, True, None)]
+    assert weights.verify() == whole
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_in_a_sentence(

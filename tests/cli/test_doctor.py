@@ -61,7 +61,8 @@ def test_the_size_is_told_without_measuring_too(
 def test_without_weights_memory_is_told_and_time_is_not_and_torch_stays_out(dataset: Path) -> None:
     script = (
         "import sys; from adcli.cli.app import app\n"
-        f"code = app(['doctor', {str(dataset / 'train')!r}, '--method', 'patchcore'], standalone_mode=False)\n"
+        f"words = ['doctor', {str(dataset / 'train')!r}, '--method', 'patchcore', '--backbone', 'resnet18']\n"
+        "code = app(words, standalone_mode=False)\n"
         "assert not {'torch', 'torchvision', 'h5py'} & set(sys.modules), 'heavy'\n"
         "sys.exit(code)"
     )
@@ -91,7 +92,7 @@ def test_what_cannot_be_told_is_refused_in_one_sentence(dataset: Path, here: Pat
     assert "no method 'padimm': did you mean padim?" in adcli("doctor", good, "--method", "padimm").sentence
     assert "tries several methods" in adcli("doctor", good, "--method", "auto").sentence
     assert "name the images too" in adcli("doctor", "--method", "padim").sentence
-    lacking = adcli("doctor", good, "--layers", "conv1")
+    lacking = adcli("doctor", good, "--backbone", "resnet18", "--layers", "conv1")
     assert (lacking.code, "nothing is known of conv1 of resnet18" in lacking.sentence) == (8, True)
     (here / "empty").mkdir()
     assert adcli("doctor", "empty").code == 2

@@ -121,4 +121,4 @@ def test_an_empty_variable_is_as_good_as_none(dataset: Path, model: Path, adcli:
 
 
 def test_a_closed_network_is_asked_for_by_one_variable(dataset: Path, adcli: Adcli, here: Path) -> None:
-    assert adcli("fit", dataset / "train", env={"ADCLI_OFFLINE": "1"}).code == 8
+    assert adcli("fit", dataset / "train", "--backbone", "resnet18", env={"ADCLI_OFFLINE": "1"}).code == 8

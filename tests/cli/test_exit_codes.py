@@ -80,7 +80,7 @@ from tests.tasks.folders import records
         "fit good -m new.h5 --min-area 1mm2",
         "fit good -m new.h5 --threshold nan",
         "fit good -m new.h5 --rule median",
-        "fit good -m new.h5 --weights some.pth",
+        "fit good -m new.h5 --backbone random-resnet18 --weights some.pth",
         "fit good -m new.h5 --device tpu",
         "fit good/000.png good/001.png good/002.png -m new.h5",
         "fit good/000.png -m new.h5 --holdout 0",
@@ -294,7 +294,7 @@ def test_a_model_without_a_threshold_ends_score_with_7_naming_calibrate(
 
 def test_absent_weights_end_with_8_naming_the_command_that_brings_them(dataset: Path, adcli: Adcli, here: Path) -> None:
     for words, env in ((("--offline",), None), ((), {"ADCLI_OFFLINE": "1"})):
-        told = adcli("fit", dataset / "train", *words, env=env)
+        told = adcli("fit", dataset / "train", "--backbone", "resnet18", *words, env=env)
         assert told.code == 8
         assert "adcli weights add FILE resnet18" in told.sentence
     assert adcli("weights", "pull", "resnet18", "--offline").code == 8

@@ -340,7 +340,7 @@ def test_without_a_file_nothing_reads_toml(here: Path) -> None:
 
 def test_quick_options_of_the_tests_are_options_of_the_file(project: Path) -> None:
     assert QUICK[0] == "--backbone"
-    project.write_text("[fit]\nbackbone = 'random-resnet18'\nimage-size = 64\nparam = 'dims=30'\n")
+    project.write_text("[fit]\nbackbone = 'embedded'\nimage-size = 64\nparam = 'dims=30'\n")
     assert parsed("fit", "g") == parsed("fit", "g", "--no-project", *QUICK)
 
 

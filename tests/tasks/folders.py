@@ -21,6 +21,12 @@ REGION_KEYS = ["area_px", "area_mm2", *LENGTH_KEYS, "bbox", "centroid", "max", "
 EIGHT = np.ones((3, 3), int)
 
 
+def counted(found: list[dict[str, Any]]) -> str:
+    """How a command counts these records in its last line."""
+    verdicts = [record["verdict"] for record in found]
+    return ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("OK", "CHECK", "NG", "ERROR"))
+
+
 def records(out: Path) -> list[dict[str, Any]]:
     """The lines of results.jsonl, every one complete, NaN and infinities refused."""
     data = (out / "results.jsonl").read_bytes()

@@ -17,7 +17,7 @@ from adcli.thresholds.estimators import Rule
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import timeless
 
-SAME = {"backbone": "random-resnet18", "image_size": (64, 64), "params": {"dims": 30}}
+SAME = {"backbone": "embedded", "image_size": (64, 64), "params": {"dims": 30}}
 
 
 def test_fit_writes_the_file_that_the_command_writes(dataset: Path, model: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def bench(stage: Stage, adcli: Adcli):
 def measured(dataset: Path, adcli: Adcli, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One real cell, by its document."""
     out = tmp_path_factory.mktemp("bench") / "out"
-    words = ("--config", "padim -p dims=30", "--backbones", "random-resnet18", "--image-size", "64", "--workers", "1")
+    words = ("--config", "padim -p dims=30", "--backbones", "embedded", "--image-size", "64", "--workers", "1")
     ran = adcli("benchmark", dataset, *words, "--out", out, "--keep-models", "--json")
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
@@ -84,7 +84,7 @@ def test_a_cell_has_time_and_memory_of_whole_processes(measured: dict[str, Any])
 def test_a_model_that_is_kept_is_the_one_that_was_measured(measured: dict[str, Any], adcli: Adcli) -> None:
     out = Path(measured["out"])
     (kept,) = (out / "models").rglob("*.h5")
-    assert kept.relative_to(out) == Path("models/metal/padim_-p_dims=30-random-resnet18-seed0.h5")
+    assert kept.relative_to(out) == Path("models/metal/padim_-p_dims=30-embedded-seed0.h5")
     assert json.loads(adcli("info", kept, "--json").out)["sha256"] == measured["runs"][0]["model"]
     assert sorted(path.name for path in out.iterdir()) == [
         *("benchmark.json", "models", "runs.jsonl", "table.csv", "table.json", "table.md", "table.tex")

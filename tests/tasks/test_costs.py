@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adcli.backbones import BACKBONES, PIXELS, find_backbone
+from adcli.backbones import BACKBONES, EMBEDDED, PIXELS, find_backbone
 from adcli.backbones.extractor import architecture_of, build_extractor, layer_shapes
 from adcli.detectors import DETECTORS, choose_layers, find_method
 from adcli.detectors.params import parse_params
@@ -102,7 +102,7 @@ def test_more_images_and_larger_grids_never_cost_less(name: str) -> None:
         assert all(costs[place] >= dataclasses.astuple(base)[place] for place in places)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_large"])
+@pytest.mark.parametrize("name", ["embedded", "resnet18", "mobilenet_v3_large"])
 @pytest.mark.parametrize("size", [(256, 256), (75, 301)])
 def test_the_table_of_networks_is_what_networks_are(name: str, size: tuple[int, int]) -> None:
     backbone = find_backbone(f"random-{name}")
@@ -111,7 +111,9 @@ def test_the_table_of_networks_is_what_networks_are(name: str, size: tuple[int, 
     assert weights_of(backbone, backbone.layers) == sum(array.nbytes for array in extractor.state().values())
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet50", "wide_resnet50_2", "efficientnet_b4", "efficientnet_b5"])
+@pytest.mark.parametrize(
+    "name", ["embedded", "resnet34", "resnet50", "wide_resnet50_2", "efficientnet_b4", "efficientnet_b5"]
+)
 def test_the_bytes_of_a_part_are_those_of_the_modules_up_to_it(name: str) -> None:
     model = architecture_of(name)  # without memory for its weights
     last = max(NETWORKS[name].stages, key=lambda layer: NETWORKS[name].stages[layer].weights)
@@ -137,4 +139,4 @@ def test_joined_networks_are_as_large_as_their_parts() -> None:
 def test_what_the_table_lacks_is_not_guessed() -> None:
     assert shapes_of(find_backbone("resnet18", ["conv1"]), ["conv1"], (64, 64)) is None
     assert weights_of(find_backbone("resnet18", ["conv1"]), ["conv1"]) is None
-    assert set(NETWORKS) <= set(BACKBONES)
+    assert set(NETWORKS) <= {*BACKBONES, EMBEDDED}

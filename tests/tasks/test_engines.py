@@ -76,7 +76,7 @@ def test_without_openvino_torch_takes_its_place_in_float32_and_says_so(fitted: M
 
 def test_openvino_is_refused_with_the_reason_where_it_cannot_score(fitted: Model) -> None:
     asked = Machine(engine="openvino")
-    with pytest.raises(UsageError, match=r"no steps of random-resnet18.*--engine torch"):
+    with pytest.raises(UsageError, match=r"no steps of embedded.*--engine torch"):
         open_scorer(replace(fitted, network=None), asked)
     with pytest.raises(UsageError, match=r"tiles that have statistics of their own.*--engine torch"):
         open_scorer(fitted, asked, stacked=4)

@@ -93,11 +93,6 @@ def test_what_does_not_go_together_is_refused_in_a_sentence(
     assert sentence in ran.sentence
 
 
-def test_a_method_without_its_own_backbone_takes_resnet18(dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
-    ran = adcli("fit", dataset / "train", "-m", tmp_path / "m.h5", "--offline")
-    assert ran.code == 8 and "weights of resnet18" in ran.sentence
-
-
 @pytest.mark.parametrize("name", [name for name in METHODS if not detectors.DETECTORS[name].seeded])
 def test_what_draws_nothing_is_the_same_for_every_seed(name: str, dataset: Path, adcli: Adcli, tmp_path: Path) -> None:
     models = []

@@ -17,12 +17,16 @@ WEIGHTS = "resnet18-imagenet1k-v1-to-layer3.pth"
 
 
 @pytest.mark.real
-def test_padim_tells_broken_bottles_from_good_ones(shared_data: Path, adcli: Adcli, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backbone", ["embedded", "resnet18"])
+def test_padim_tells_broken_bottles_from_good_ones(
+    backbone: str, shared_data: Path, adcli: Adcli, tmp_path: Path
+) -> None:
     bottles, weights = shared_data / "data" / "bottle450", shared_data / "weights" / WEIGHTS
     if not bottles.is_dir() or not weights.is_file():
         pytest.skip(f"{bottles} or {weights} is not there")
     model = tmp_path / "bottle.h5"
-    assert adcli("fit", bottles / "train" / "good", "-m", model, "--weights", weights, "--offline").code == 0
+    options = () if backbone == "embedded" else ("--backbone", backbone, "--weights", weights)
+    assert adcli("fit", bottles / "train" / "good", "-m", model, *options, "--offline").code == 0
     evaluated = adcli("eval", bottles, "-m", model, "--json", "--min", "image_auroc=0.97", "--min", "pixel_auroc=0.97")
     assert evaluated.code == 0, evaluated.err
     row = json.loads(evaluated.out)["rows"][-1]
@@ -45,17 +49,18 @@ FAULTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("method", ["padim", "patchcore"])
+@pytest.mark.parametrize(("method", "backbone"), [("padim", "embedded"), ("patchcore", "resnet18")])
 @pytest.mark.parametrize(("name", "other"), [("bottle450", "mtd"), ("mtd", "bottle450")])
 def test_what_shows_no_such_part_is_never_ok(
-    name: str, other: str, method: str, shared_data: Path, adcli: Adcli, tmp_path: Path
+    name: str, other: str, method: str, backbone: str, shared_data: Path, adcli: Adcli, tmp_path: Path
 ) -> None:
     data, weights = shared_data / "data", shared_data / "weights" / WEIGHTS
     if not (data / name).is_dir() or not (data / other).is_dir() or not weights.is_file():
         pytest.skip(f"{data / name}, {data / other} or {weights} is not there")
     train = sorted((data / name / "train" / "good").iterdir())
     model = tmp_path / "model.h5"
-    options = ("--method", method, "-m", model, "--weights", weights, "--offline")
+    given = () if backbone == "embedded" else ("--weights", weights)
+    options = ("--method", method, "-m", model, *given, "--offline")
     assert adcli("fit", *train[:: len(train) // 60], *options).code == 0
     good = sorted((data / name / "test" / "good").iterdir())
     for fault, spoil in FAULTS.items():
