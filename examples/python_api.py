@@ -21,7 +21,6 @@ def main(dataset: Path) -> None:
     good = sorted((dataset / "train/good").glob("*.png"))
     learn, hold_out = good[::2], good[1::2]
 
-    # An untrained network, so that this runs without weights and network; leave `backbone` out on real parts.
     fitted = adcli.fit(learn, model, method="padim", holdout=0, overwrite=True)
     print(f"learnt from {fitted.learnt} images; {fitted.model.detector.mean.shape[0]} positions")
 

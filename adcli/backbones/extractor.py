@@ -14,7 +14,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn import init
 
 from adcli.backbones import BACKBONES, EMBEDDED, PIXELS, RANDOM, find_backbone
-from adcli.backbones.embedded import MEAN, STD, Embedded
+from adcli.backbones.embedded import MEAN, STD, Embedded, Shape
 from adcli.backbones.joined import JoinedExtractor, part_of_state
 from adcli.backbones.pixels import Pixels
 from adcli.errors import EnvironmentFault, UsageError
@@ -93,8 +93,9 @@ def build_extractor(
         return JoinedExtractor(name, backbone.layers, parts)
     layers = backbone.layers
     if state is None and not name.startswith(RANDOM):
-        raise EnvironmentFault(f"{name} needs its weights: run `adcli weights pull {name}` or give --weights FILE.")
-    model = architecture_of(name.removeprefix(RANDOM), seed if state is None else None)
+        raise EnvironmentFault(f"{name} needs its weights: give --weights FILE.")
+    shape = None if state is None else Shape.of(state)
+    model = architecture_of(name.removeprefix(RANDOM), seed if state is None else None, shape)
     extractor = cut(model, name, layers)
     if state is not None:
         state = _modern_names(state)
@@ -118,15 +119,16 @@ def check_weights(name: str, state: Mapping[str, torch.Tensor]) -> None:
     _refuse_other_networks(cut(model, name, find_backbone(name).layers), model, _modern_names(state))
 
 
-def architecture_of(architecture: str, seed: int | None = None) -> torch.nn.Module:
-    """The whole network, with weights drawn from `seed`, or without memory for any where there is none.
+def architecture_of(architecture: str, seed: int | None = None, shape: Shape | None = None) -> torch.nn.Module:
+    """The whole network, with weights drawn from `seed`, or without memory for any where there is none; `shape` is that
+    of an embedded one.
 
     No generator outside is touched. RegNet cannot be made without weights, so it always has some.
     """
 
     def make() -> torch.nn.Module:
         if architecture == EMBEDDED:
-            return Embedded().eval()
+            return Embedded(shape).eval()
         return _torchvision().models.get_model(architecture, weights=None, **_OPTIONS.get(architecture, {})).eval()
 
     with torch.random.fork_rng(devices=[]):

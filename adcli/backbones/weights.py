@@ -119,11 +119,11 @@ def read_weights(
     if JOIN not in name:
         return _read(name, resolve(name, file=file, offline=offline, progress=progress))
     if file is not None and not file.is_dir():
-        files = " and ".join(f"{part}.pth" for part in trained if part != EMBEDDED)
+        files = " and ".join(f"{part}{_suffix(part)}" for part in trained)
         raise UsageError(f"{name} takes the weights of each: give --weights a folder that holds {files}, or add each")
     state = {}
     for part in trained:
-        own = part == EMBEDDED and file is not None and not any(file.glob(f"{EMBEDDED}*{EMBEDDED_SUFFIX}"))
+        own = part == EMBEDDED and file is not None and not _candidates(file, part)
         found = _read(part, resolve(part, file=None if own else file, offline=offline, progress=progress))
         state |= {f"{part}.{key}": value for key, value in found.items()}
     return state
@@ -267,14 +267,23 @@ def _found(backbone: Backbone) -> Entry | None:
 
 
 def _of_folder(folder: Path, name: str) -> Path:
-    """The one file of this backbone's weights in a folder: NAME.pth, NAME-*.pth or NAME.*.pth; of ours, .npz."""
-    suffix = EMBEDDED_SUFFIX if name == EMBEDDED else ".pth"
-    found = sorted(path for path in folder.glob(f"*{suffix}") if re.match(rf"{re.escape(name)}[.-]", path.name))
+    """The one file of this backbone's weights in a folder."""
+    found = _candidates(folder, name)
     if len(found) != 1:
+        meant = f"{name}{_suffix(name)}"
         raise EnvironmentFault(
-            f"{folder} has {len(found)} files of weights of {name}, where one is needed: call it {name}{suffix}"
+            f"{folder} has {len(found)} files of weights of {name}, where one is needed: call it {meant}"
         )
     return found[0]
+
+
+def _candidates(folder: Path, name: str) -> list[Path]:
+    """NAME.pth, NAME-*.pth and NAME.*.pth; of ours, .npz."""
+    return sorted(path for path in folder.glob(f"*{_suffix(name)}") if re.match(rf"{re.escape(name)}[.-]", path.name))
+
+
+def _suffix(name: str) -> str:
+    return EMBEDDED_SUFFIX if name == EMBEDDED else ".pth"
 
 
 def _embedded() -> Entry:

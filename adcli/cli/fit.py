@@ -140,7 +140,7 @@ def fit(
     adcli fit ./good-few --method patchcore --rotate 8 --brightness 0.8:1.2
     adcli fit ./good -p updatable=yes && adcli fit ./good-of-today --update model.h5 --model newer.h5
     """
-    from adcli.backbones import JOIN, RANDOM
+    from adcli.backbones import EMBEDDED, JOIN, RANDOM
     from adcli.geometry.augmentation import Augmentation
     from adcli.report.backbones import beside
     from adcli.report.calibration_json import calibration_json
@@ -219,7 +219,8 @@ def fit(
         terminal.say(
             f"{untrained} is untrained: it sees texture and contrast, but finds less than a pretrained network"
         )
-    if update is None and (told := beside(fitted.model.spec.backbone)) is not None:
+    own = weights is not None and fitted.model.spec.backbone == EMBEDDED  # a file that nobody has measured
+    if update is None and not own and (told := beside(fitted.model.spec.backbone)) is not None:
         terminal.say(told)
     for given, reason in fitted.unreadable:
         terminal.warn(f"left out {given}: {reason}")

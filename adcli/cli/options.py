@@ -82,7 +82,10 @@ Workers = Annotated[int, option("--workers", min=0, max=MOST_WORKERS, help="Thre
 Offline = Annotated[bool, option("--offline", help="Never touch the network.")]
 Weights = Annotated[
     Path | None,
-    option("--weights", help="Checkpoint of the backbone; only the layers used need be in it. Several: their folder."),
+    option(
+        "--weights",
+        help="Checkpoint of the backbone (.npz: embedded); only the layers used need be in it. Several: their folder.",
+    ),
 ]
 Masks = Annotated[str, option("--masks", help="Masks to write: ng (NG and CHECK), all or none.")]
 Overlays = Annotated[str, option("--overlays", help="Overlays to write: ng (NG and CHECK), all or none.")]

@@ -17,7 +17,7 @@ from adcli.images import prepare
 from adcli.maps import lift, resize, smooth
 
 # What the network sees where nothing is looked at: the mean that it takes off (torchvision's, of every network trained
-# on ImageNet), so that a convolution finds there what it finds beyond the border of an image.
+# on ImageNet, and embedded's), so that a convolution finds there what it finds beyond the border of an image.
 _BLANK = np.array([0.485, 0.456, 0.406], np.float32)
 
 

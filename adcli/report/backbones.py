@@ -20,5 +20,5 @@ def beside(name: str) -> str | None:
     used, instead = measured[name], measured[other]
     found = ", ".join(f"{words} {instead[key]:.3f} for {used[key]:.3f}" for key, words in _METRICS.items())
     times = instead["network_ms"] / used["network_ms"]
-    slower = f"{times:.1f} times the network's time" if times >= 1 else f"1/{1 / times:.1f} of the network's time"
+    slower = (f"{times:.1f} times" if times >= 1 else f"1/{1 / times:.1f} of") + " the network's time"
     return f"backbone {name}; --backbone {other} would bring (measured, {used['of']}): {found}, {slower}"

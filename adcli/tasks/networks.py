@@ -44,7 +44,7 @@ def _resnet(work: float, *stages: tuple[int, int]) -> Network:
 # Work: "GFLOPS" in torchvision's table of pretrained weights (docs.pytorch.org/vision), EfficientNets at a size of
 # their own; of adcli's own network, counted. Shapes and bytes are those of the networks of torchvision 0.29, and ours.
 NETWORKS: dict[str, Network] = {
-    "embedded": _resnet(0.47, (32, 94_336), (96, 1_214_464), (160, 4_596_864)),
+    "embedded": _resnet(0.46, (32, 94_336), (96, 1_214_464), (160, 4_596_864)),
     "resnet18": _resnet(1.8, (64, 632_576), (128, 2_739_968), (256, 11_149_056)),
     "resnet34": _resnet(3.7, (64, 929_536), (128, 5_404_416), (256, 32_720_640)),
     "resnet50": _resnet(4.1, (256, 913_152), (512, 5_820_160), (1024, 34_295_552)),

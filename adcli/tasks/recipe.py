@@ -23,7 +23,7 @@ from adcli.sizes import AskedSize, MinArea, MinSize
 
 _LEAST_SIDE, _MOST_SIDE = 32, 8192  # pixels of the network's input
 _MOST_TILES = 10_000  # of an image
-_OF_WEIGHTS = "resnet18"  # of methods that take any, where a checkpoint is given and no name
+_OF_CHECKPOINTS = "resnet18"  # of methods that take any, where a checkpoint is given and no name
 _MOST_OWN = 16  # tiles that a method may learn each for itself: PaDiM's model grows with each by that of an image
 PROTOCOLS = {"adcli": (256, 256), "paper": (224, 224)}  # and the H, W of the network's input where none is asked for
 
@@ -118,7 +118,7 @@ def choose_backbone(method: Method, asked: str, weights: Path | None = None) -> 
         raise UsageError(f"{method.name} needs the features of a network, and {PIXELS} is none: it is for {able}")
     if asked:
         return asked
-    return EMBEDDED if weights is None or weights.suffix.lower() == EMBEDDED_SUFFIX else _OF_WEIGHTS
+    return EMBEDDED if weights is None or weights.suffix.lower() == EMBEDDED_SUFFIX else _OF_CHECKPOINTS
 
 
 def plan_geometry(

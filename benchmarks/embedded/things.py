@@ -286,7 +286,9 @@ def _photograph(name: str) -> np.ndarray:
     path = Path(skimage.__file__).parent / "data" / name
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise FileNotFoundError(f"{path}: this scikit-image ships no {name}; install the version that the README names")
+        raise FileNotFoundError(
+            f"{path}: this scikit-image ships no {name}; install the one that benchmarks/embedded/README.md names"
+        )
     scale = min(1.0, 900 / max(pixels.shape[:2]))
     return cv2.resize(pixels[..., ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 

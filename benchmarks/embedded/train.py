@@ -157,7 +157,8 @@ def teach(config: dict[str, Any], weights: Path, work: Path, out: Path, minutes:
         heads.load_state_dict(state["heads"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
-        step, cycles, spent = state["step"], state["cycles"], state["spent"]
+        step, spent = state["step"], state["spent"]
+        cycles = state["cycles"] + cycles[len(state["cycles"]) :]  # a finished training goes on with what was added
         tell(resumed=step, config=config)
     else:
         versions = {name: version for name, version in library_versions().items() if name in ("torch", "numpy")}

@@ -14,13 +14,15 @@ import pytest
 import torch
 
 from adcli.backbones import EMBEDDED, embedded_file, find_backbone, weights
-from adcli.backbones.extractor import Extractor, build_extractor, layer_shapes
+from adcli.backbones.embedded import Embedded, Shape
+from adcli.backbones.extractor import Extractor, build_extractor, cut, layer_shapes
 from adcli.backbones.tracing import network_of
 from adcli.detectors import find_method
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.report.backbones import MEASURED, beside
+from adcli.tasks.networks import NETWORKS
 from adcli.tasks.recipe import choose_backbone
-from tests.conftest import Adcli
+from tests.conftest import ROOT, Adcli
 
 LAYERS = ("layer1", "layer2", "layer3")
 OTHERS = embedded_file.FILE, embedded_file.SHA256  # before any test puts another in their place
@@ -61,6 +63,7 @@ def test_it_takes_at_most_a_third_of_resnet18s_multiply_adds(untrained: Extracto
     resnet18 = multiply_adds(build_extractor("random-resnet18", LAYERS, None, 0), 256)
     assert round(resnet18 / 1e7) == 183  # by hand: 154 in the stem, 604, 537 and 537 in the layers, 10^6
     assert multiply_adds(untrained, 256) <= resnet18 / 3
+    assert round(multiply_adds(untrained, 224) / 1e7) == 100 * NETWORKS[EMBEDDED].work
 
 
 def test_its_weights_take_at_most_4_mb(file: Path) -> None:
@@ -197,6 +200,25 @@ def test_a_folder_of_weights_is_asked_for_it_and_only_beside_others_may_it_be_mi
     joined = weights.read_weights("embedded+resnet18", file=folder)
     assert torch.equal(joined["embedded.conv1.weight"], read["conv1.weight"])
     assert not torch.equal(own["embedded.conv1.weight"], read["conv1.weight"])
+
+
+def test_a_model_of_weights_of_another_shape_is_used_as_it_is(dataset: Path, tmp_path: Path, adcli: Adcli) -> None:
+    shape = Shape(8, (16, 24, 40), (2, 1, 3))
+    other = cut(Embedded(shape).eval(), "random-embedded", LAYERS)
+    assert Shape.of(other.state()) == shape
+    embedded_file.write_arrays(tmp_path / "own.npz", other.state())
+    model, quick = tmp_path / "model.h5", ("--image-size", "64", "-p", "dims=30", "--weights", tmp_path / "own.npz")
+    fitted = adcli("fit", dataset / "train", "-m", model, *quick)
+    assert fitted.code == 0, fitted.err
+    assert "would bring" not in fitted.err  # nobody has measured it
+    for engine in ("torch", "auto"):
+        scored = adcli("score", dataset / "test", "-m", model, "--out", tmp_path / engine, "--engine", engine)
+        assert scored.code == 0, scored.err
+
+
+def test_the_figures_that_fit_quotes_are_of_the_file_in_the_package() -> None:
+    kept = json.loads((ROOT / "benchmarks" / "results" / "backbones.json").read_text())
+    assert kept["sha256"] == OTHERS[1]
 
 
 def test_nothing_is_fetched_or_added(file: Path) -> None:
