@@ -109,6 +109,19 @@ def backbones() -> str:
     return "\n".join([*lines, "", about])
 
 
+def backbones_judged() -> str:
+    """Synthetic defects on good images."""
+    sets = json.loads((RESULTS / "embedded_judged.json").read_text())["sets"]
+    lines = [_row(["images, method, backbone", *METRIC_NAMES]), _row(["---"] + ["---:"] * len(METRICS))]
+    for dataset, found in sets.items():
+        for what, values in found.items():
+            if "cycle" not in what:
+                method, backbone = what.split()
+                cells = [f"{dataset}, {method}, {backbone}", *(f"{values[metric]:.3f}" for metric in METRICS)]
+                lines.append(_row(cells))
+    return "\n".join(lines)
+
+
 def _backbone_runs(kept: dict) -> dict[str, dict[str, list[dict]]]:
     """Runs by data set and method, then by backbone."""
     groups: dict[str, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
@@ -477,6 +490,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "methods": methods,
     "backbones": backbones,
+    "backbones_judged": backbones_judged,
     "auto": auto,
     "trim": trimmed,
     "peer": peer,

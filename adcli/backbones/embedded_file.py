@@ -57,7 +57,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file of weights by name, float32. Anything else is refused, and no code is run."""
     import numpy as np
 
-    foreign = f"{path} is not a file of embedded weights, or is damaged."
+    foreign = f"{path} is not a file of embedded weights, or is damaged; those of other networks take their --backbone."
     try:
         mode = path.stat().st_mode
         content = path.read_bytes() if stat.S_ISREG(mode) else b""  # a pipe would be waited for

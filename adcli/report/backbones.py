@@ -12,13 +12,12 @@ _METRICS = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "aupro_0
 
 
 def beside(name: str) -> str | None:
-    """Which backbone is used, and what the other measured one would bring, in one line; None for those not measured."""
+    """Which backbone is used, and what the other measured one brings, in one line; None for those not measured."""
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
     if name not in measured:
         return None
     other = next(one for one in measured if one != name)
     used, instead = measured[name], measured[other]
-    found = ", ".join(f"{words} {instead[key]:.3f} for {used[key]:.3f}" for key, words in _METRICS.items())
-    times = instead["network_ms"] / used["network_ms"]
-    slower = (f"{times:.1f} times" if times >= 1 else f"1/{1 / times:.1f} of") + " the network's time"
-    return f"backbone {name}; --backbone {other} would bring (measured, {used['of']}): {found}, {slower}"
+    found = [f"{words} {used[key]:.3f} / {instead[key]:.3f}" for key, words in _METRICS.items()]
+    found.append(f"network's time 1 / {instead['network_ms'] / used['network_ms']:.1f}")
+    return f"backbone {name}; measured ({used['of']}), {name} / --backbone {other}: {', '.join(found)}"

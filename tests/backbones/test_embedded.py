@@ -210,7 +210,7 @@ def test_a_model_of_weights_of_another_shape_is_used_as_it_is(dataset: Path, tmp
     model, quick = tmp_path / "model.h5", ("--image-size", "64", "-p", "dims=30", "--weights", tmp_path / "own.npz")
     fitted = adcli("fit", dataset / "train", "-m", model, *quick)
     assert fitted.code == 0, fitted.err
-    assert "would bring" not in fitted.err  # nobody has measured it
+    assert "measured" not in fitted.err  # nobody has measured it
     for engine in ("torch", "auto"):
         scored = adcli("score", dataset / "test", "-m", model, "--out", tmp_path / engine, "--engine", engine)
         assert scored.code == 0, scored.err
@@ -251,12 +251,12 @@ def test_without_a_name_fit_takes_it_and_says_what_the_other_found(
     (said,) = (line for line in fitted.err.splitlines() if line.startswith("backbone "))
     measured = json.loads(MEASURED.read_text())
     for metric in ("image_auroc", "pixel_auroc", "aupro_0.3"):
-        assert f"{measured['resnet18'][metric]:.3f} for {measured['embedded'][metric]:.3f}" in said
-    assert said.startswith("backbone embedded; --backbone resnet18 would bring")
+        assert f"{measured['embedded'][metric]:.3f} / {measured['resnet18'][metric]:.3f}" in said
+    assert said.startswith("backbone embedded; measured (")
 
 
 def test_only_what_was_measured_is_said() -> None:
-    assert "--backbone embedded would bring" in (beside("resnet18") or "")
+    assert "resnet18 / --backbone embedded: " in (beside("resnet18") or "")
     assert all(beside(name) is None for name in ("wide_resnet50_2", "random-resnet18", "embedded+resnet18", "pixels"))
 
 
