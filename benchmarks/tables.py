@@ -104,8 +104,8 @@ def backbones() -> str:
     about = (
         f"Mean ± standard deviation over {seeds} seeds, a fifth of the good images held out. Images a second: the "
         f"whole `score` command, start-up and files included (median), on {kept['machine']['cores']} cores. The "
-        "network alone: processor milliseconds an image on one core, eight in a row. ResNet-18's file is its part up to "
-        "layer3."
+        "network alone: processor milliseconds an image on one core, eight in a row. ResNet-18's file is its part up "
+        "to layer3."
     )
     return "\n".join([*lines, "", about])
 
