@@ -93,7 +93,7 @@ def build_extractor(
         return JoinedExtractor(name, backbone.layers, parts)
     layers = backbone.layers
     if state is None and not name.startswith(RANDOM):
-        raise EnvironmentFault(f"{name} needs its weights: give --weights FILE.")
+        raise EnvironmentFault(f"{name} needs its weights: run `adcli weights pull {name}` or give --weights FILE.")
     shape = None if state is None else Shape.of(state)
     model = architecture_of(name.removeprefix(RANDOM), seed if state is None else None, shape)
     extractor = cut(model, name, layers)
