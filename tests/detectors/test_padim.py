@@ -161,7 +161,7 @@ def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
-for n_images in (20, 200):
+for n_images in (52, 232):  # both more than are held at a time
     PaDiM.fit(Stream(n_images), PaDiMParams(reduction=sys.argv[1], dims=24), np.random.default_rng(0))
     print(peak())
 """
