@@ -161,7 +161,7 @@ def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
-for n_images in (52, 232):  # both more than are held at a time
+for n_images in (52, 52, 232):  # more than are held at a time; a second fit finds memory less in order than the first
     PaDiM.fit(Stream(n_images), PaDiMParams(reduction=sys.argv[1], dims=24), np.random.default_rng(0))
     print(peak())
 """
@@ -172,5 +172,5 @@ for n_images in (52, 232):  # both more than are held at a time
 def test_memory_does_not_grow_with_the_number_of_images(kind):
     # 180 images more are 107 MB of features, 71 MB of vectors; the process has about 400 MB.
     run = subprocess.run([sys.executable, "-c", _MEASURE, kind], capture_output=True, text=True, check=True)
-    few, many = map(int, run.stdout.split())
-    assert many < 1.1 * few
+    _, few, many = map(int, run.stdout.split())
+    assert many < 1.05 * few
