@@ -11,7 +11,7 @@ import difflib
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -65,6 +65,7 @@ class Features(Protocol):
         ...
 
 
+@runtime_checkable
 class ReducedFeatures(Features, Protocol):
     """What features may offer beside."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from adcli.detectors import Batch, check_finite
+from adcli.detectors import Batch, ReducedFeatures, check_finite
 from adcli.detectors.padim_graph import reduce_layers
 from adcli.detectors.shrinkage import moved
 from adcli.errors import UsageError
@@ -109,7 +109,7 @@ def _vectors(features: Features, reduction: Reduction, upsample: str) -> Iterato
 
     Where it can, the network hands over nothing else.
     """
-    if upsample == "nearest" and hasattr(features, "reduced") and _only_copies(reduction, features.shapes):
+    if upsample == "nearest" and isinstance(features, ReducedFeatures) and _only_copies(reduction, features.shapes):
 
         def reduce_inside(ops: Operations, layers: Sequence[Node]) -> Node:
             rows = reduce_layers(ops, reduction, features.shapes, False, layers)
