@@ -22,14 +22,13 @@ from adcli.parts import Grouping
 from adcli.sizes import AskedSize
 from adcli.store import load, save
 from adcli.tasks.engines import Machine
-from adcli.tasks.evidence import Gathered, HeldOut, gather
+from adcli.tasks.evidence import Gathered, HeldOut
 from adcli.tasks.guarding import set_guard
 from adcli.tasks.image_stage import set_image_stage, usual_maps
-from adcli.tasks.mapping import Mapper
 from adcli.tasks.pictures import draw_pictures, write_pictures
-from adcli.tasks.precision import PrecisionTrial, settle_precision
+from adcli.tasks.precision import Settled, settle
 from adcli.thresholds import Estimate
-from adcli.thresholds.estimators import Evidence, Rule, check, check_enough, choose, estimates, side_by_side
+from adcli.thresholds.estimators import Evidence, Rule, check, check_enough, choose, estimates, needed, side_by_side
 from adcli.types import Progress, no_progress
 
 SUSPECTS = 5
@@ -108,8 +107,7 @@ def calibrate(
     """
     rule, machine = rule or Rule(), machine or Machine()
     check(rule)
-    if leave_out_group is not None:
-        Grouping(leave_out_group, "--leave-out-group")
+    lots_of = None if leave_out_group is None else Grouping(leave_out_group, "--leave-out-group")
     if not path.exists():
         load(path)  # refuses, before a folder is made for its lock
     with hold(path.with_name(path.name + ".lock")):
@@ -120,19 +118,10 @@ def calibrate(
             check_image_stage(model.spec.method, model.detector, rule.image_stage)
         check_enough(rule, len(images), joint=len(model.sizes) > 1)  # there are no more units than images
         _refuse_learnt(model, images, machine.threads, progress)
-        mapper, trial, notes = settle_precision(model, images, machine, progress)
-        calibrated = calibrate_model(
-            model,
-            mapper,
-            images,
-            rule,
-            progress,
-            former=former,
-            leave_out_group=leave_out_group,
-            pictures=pictures,
-            trial=trial,
-        )
-        calibrated.notes.extend(notes)
+        for image in images if lots_of is not None else ():
+            lots_of.of(image)  # refuses, before any is scored
+        settled = settle(model, images, rule, machine, progress)
+        calibrated = calibrate_model(model, settled, rule, progress, former=former, lots_of=lots_of, pictures=pictures)
         if not dry_run:
             save(calibrated.model, path)
             calibrated.notes.extend(write_pictures(calibrated.pictures, path))
@@ -160,28 +149,22 @@ def resized(model: Model, size: AskedSize | None, pixel_pitch: float | None, gro
 
 def calibrate_model(
     model: Model,
-    mapper: Mapper,
-    images: Sequence[FoundImage],
+    settled: Settled,
     rule: Rule,
     progress: Progress,
     *,
     evidence: str = HELD_OUT,
     left_out: np.ndarray | None = None,
     former: Model | None = None,
-    leave_out_group: str | None = None,
+    lots_of: Grouping | None = None,
     pictures: bool = True,
-    trial: PrecisionTrial | None = None,
 ) -> Calibrated:
-    """Scores held-out images and puts the threshold in force into the model, which is otherwise as it was.
+    """Puts the threshold that scored images ask for into the model, which is otherwise as it was.
 
     `left_out` are the input guard's scores by the `place` of images that the model learnt from. `former` is the model
-    before it was asked for other sizes or groups, where it was. `trial` is of the mapper's precision.
+    before it was asked for other sizes or groups, where it was.
     """
-    lots_of = None if leave_out_group is None else Grouping(leave_out_group, "--leave-out-group")
-    if lots_of is not None:
-        for image in images:
-            lots_of.of(image)
-    gathered = gather(model, mapper, images, rule, progress)
+    mapper, gathered, trial = settled.mapper, settled.gathered, settled.trial
     in_force, below = choose(gathered.evidence, rule)
     in_force = _as_far_as(evidence, in_force)
     below = None if below is None else _as_far_as(evidence, below)
@@ -231,7 +214,8 @@ def calibrate_model(
         + gathered.notes
         + guard_notes
         + stage_notes
-        + mapper.notes,
+        + mapper.notes
+        + settled.notes,
         pictures={},
     )
     if not pictures:
@@ -262,12 +246,12 @@ def _above_before(former: Model, model: Model, gathered: Gathered) -> int | None
 
 
 def _suspects(gathered: Gathered, rule: Rule, grouped: bool) -> list[Suspect]:
-    n = len(gathered.units)
+    n, evidence = len(gathered.units), needed(gathered.evidence, rule)
 
     def without(lowest: int, highest: int) -> float:
         left_out = np.zeros(n, bool)
         left_out[lowest:highest] = True
-        return _threshold(gathered.evidence.without(left_out), rule)
+        return _threshold(evidence.without(left_out), rule)
 
     return [
         Suspect(
@@ -296,12 +280,12 @@ def _lots(gathered: Gathered, rule: Rule, lots_of: Grouping) -> list[Lot]:
         raise UsageError(
             f"--leave-out-group {lots_of.pattern!r} finds one group only ({next(iter(members))}): none can be left out"
         )
-    lots = []
+    lots, evidence = [], needed(gathered.evidence, rule)
     for name, places in sorted(members.items()):
         left_out = np.zeros(len(gathered.units), bool)
         left_out[places] = True
-        threshold = _threshold(gathered.evidence.without(left_out), rule)
-        scores = gathered.evidence.scores[places]
+        threshold = _threshold(evidence.without(left_out), rule)
+        scores = evidence.scores[places]
         median = float(np.median(scores))
         if math.isnan(threshold):
             lots.append(Lot(name, len(places), median, threshold, None, math.nan, math.nan))

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from adcli.types import Progress
 from adcli.verdicts import measure
 
 _SKETCH = (np.arange(256) + 0.5) / 256  # quantiles kept of each held-out map
+_SKETCHED = 1 << 16  # pixels of a map that they are taken of, at least, where it has so many
 _SET_APART = 0.25  # of the held-out images, to scale several sizes by where the images learnt from cannot
 _LEAST_SET_APART = 5
 
@@ -94,7 +96,9 @@ def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rul
     lost = np.array([held.part in broken for held in measured])
     if lost.all():
         raise UsageError("every held-out part has an image that cannot be read, so none is left to calibrate on")
-    pixels = None if pool is None else pool.pooled().without(lost)
+    pixels = None if pool is None else pool.pooled()
+    if pixels is not None and lost.any():
+        pixels = pixels.without(lost)
     measured = [held for held in measured if held.part not in broken]
     scales = model.scales
     if joint and scales is None:
@@ -104,6 +108,11 @@ def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rul
             "threshold stands on the others"
         )
     return _units(measured, pixels, scales, model.group_by is not None, found.unreadable, notes)
+
+
+def score_of(levels: np.ndarray, scales: Scales | None) -> Any:
+    """The image score of the levels (..., k) of the sizes, as `verdicts.measure` has it."""
+    return levels[..., 0] if scales is None else joint_score(levels, scales.centre, scales.spread)
 
 
 def learn_scales_from(model: Model, mapper: Mapper, images: Sequence[FoundImage], progress: Progress) -> Scales:
@@ -184,8 +193,9 @@ def _or_else(model: Model) -> str:
 
 
 def _inspected(score_map: np.ndarray) -> np.ndarray:
-    """Every second row and column, of what was looked at; all of that where so little was."""
-    values = score_map[::2, ::2]
+    """Rows and columns at even steps, of what was looked at; all of that where so little was."""
+    step = max(1, math.isqrt(score_map.size // _SKETCHED))
+    values = score_map[::step, ::step]
     inside = values[values > -np.inf]
     return inside if inside.size else score_map[score_map > -np.inf]
 
@@ -221,8 +231,7 @@ def _units(
     unreadable: list[tuple[FoundImage, UnreadableImage]],
     notes: list[str],
 ) -> Gathered:
-    levels = np.stack([held.levels for held in measured])
-    scores = levels[:, 0] if scales is None else joint_score(levels, scales.centre, scales.spread)
+    scores = score_of(np.stack([held.levels for held in measured]), scales)
     members: dict[str, list[int]] = defaultdict(list)
     for place, held in enumerate(measured):
         members[held.part].append(place)

@@ -17,16 +17,16 @@ from adcli.finding import FoundImage
 from adcli.guard import CORRELATION, left_out_scores
 from adcli.model import Model, digest_rows
 from adcli.store import save
-from adcli.tasks.calibrate import HELD_OUT, LEAVE_ONE_OUT, Calibrated, calibrate_model
+from adcli.tasks.calibrate import LEAVE_ONE_OUT, Calibrated, calibrate_model
 from adcli.tasks.dividing import divide, identify
 from adcli.tasks.engines import Machine, check_machine
-from adcli.tasks.evidence import learn_scales_from
+from adcli.tasks.evidence import gather, learn_scales_from
 from adcli.tasks.holdout import LEAST_HELD_OUT
 from adcli.tasks.learning import Plan, learn
 from adcli.tasks.mapping import Mapper
 from adcli.tasks.opening import open_backbone
 from adcli.tasks.pictures import write_pictures
-from adcli.tasks.precision import settle_precision
+from adcli.tasks.precision import Settled, settle
 from adcli.tasks.recipe import Recipe, check_recipe, plan_geometry
 from adcli.tasks.trim import TrimmedImage, places, suspicious_held_out, trim
 from adcli.thresholds.estimators import Rule, check
@@ -162,8 +162,7 @@ def _fit(
         mapper = Mapper(model, machine, extractor, left_out=True)
         calibrated = calibrate_model(
             model,
-            mapper,
-            places(learnt.images),
+            Settled(mapper, gather(model, mapper, places(learnt.images), rule, progress)),
             rule,
             progress,
             evidence=LEAVE_ONE_OUT,
@@ -176,11 +175,8 @@ def _fit(
         )
     elif held_out:
         found = [image for image, _ in held_out]
-        mapper, tried, said = settle_precision(model, found, machine, progress, extractor)
-        calibrated = calibrate_model(
-            model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures, trial=tried
-        )
-        notes += said
+        settled = settle(model, found, rule, machine, progress, extractor)
+        calibrated = calibrate_model(model, settled, rule, progress, pictures=pictures)
         unreadable += calibrated.unreadable
     if calibrated is not None:
         model = calibrated.model

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from adcli.metrics.images import auroc
 from adcli.model import Model, PrecisionCheck
 from adcli.parallel import batches, stream
 from adcli.tasks.engines import TORCH, Machine
+from adcli.tasks.evidence import Gathered, HeldOut, gather, score_of
 from adcli.tasks.mapping import Mapped, Mapper
+from adcli.thresholds.estimators import Rule
 from adcli.types import Progress
 from adcli.verdicts import measure
 
@@ -62,13 +64,31 @@ class PrecisionTrial:
         return auroc(scores, self.planted)
 
 
-def settle_precision(
-    model: Model, images: Sequence[FoundImage], machine: Machine, progress: Progress, extractor: Any = None
-) -> tuple[Mapper, PrecisionTrial | None, list[str]]:
-    """The mapper to calibrate these held-out images with, the trial of its precision where that is not float32, and
-    what must be said: where nothing else is asked for, a precision that tells defects worse than float32 is not taken.
+@dataclass(frozen=True)
+class Settled:
+    """Held-out images scored, in the precision that will do."""
+
+    mapper: Mapper
+    gathered: Gathered
+    trial: PrecisionTrial | None = None  # of the mapper's precision, where that is not float32
+    notes: list[str] = field(default_factory=list)
+
+
+def settle(
+    model: Model,
+    images: Sequence[FoundImage],
+    rule: Rule,
+    machine: Machine,
+    progress: Progress,
+    extractor: Any = None,
+) -> Settled:
+    """Scores held-out images. Where nothing else is asked for, a precision that tells defects worse than float32 is not
+    taken.
 
     A model that has a threshold keeps its engine and its precision where this machine has them.
+
+    Raises:
+        UsageError: see `gather`.
     """
     before = model.calibration
     if before is not None:
@@ -78,42 +98,47 @@ def settle_precision(
         if machine.precision == "auto" and before.precision == "fp32":
             machine = replace(machine, precision="fp32")
     mapper = Mapper(model, machine, extractor)
-    trial = try_precision(model, mapper, images, machine, progress)
+    gathered = gather(model, mapper, images, rule, progress)
+    trial = _try_precision(model, mapper, gathered, machine, progress)
     if trial is None or before is not None or machine.precision != "auto" or trial.fine():
-        return mapper, trial, []
+        return Settled(mapper, gathered, trial)
     check = trial.check(math.inf)
     note = (
         f"{mapper.precision} is not used for scores: the AUROC of planted defects is {check.auroc:.4f} in it, and "
         f"{check.auroc_fp32:.4f} in fp32"
     )
-    return Mapper(model, replace(machine, precision="fp32"), extractor), None, [note]
+    exact = Mapper(model, replace(machine, precision="fp32"), extractor)
+    return Settled(exact, gather(model, exact, images, rule, progress), None, [note])
 
 
-def try_precision(
-    model: Model, mapper: Mapper, images: Sequence[FoundImage], machine: Machine, progress: Progress
+def _try_precision(
+    model: Model, mapper: Mapper, gathered: Gathered, machine: Machine, progress: Progress
 ) -> PrecisionTrial | None:
-    """Scores some of the images once more in float32; None where that is what the mapper computes in, or nothing could
-    be planted."""
+    """Scores some of the images with a defect, and those and the images themselves in float32; None where that is what
+    the mapper computes in, or nothing could be planted."""
     if mapper.precision == "fp32":
         return None
-    # Few at a time: both precisions lie in memory side by side.
-    alone = replace(machine, engine=mapper.engine, device=mapper.device, precision="fp32", batch_size=4)
-    reference = Mapper(model, alone, own=False)
-    some = [images[len(images) * number // min(_MOST, len(images))] for number in range(min(_MOST, len(images)))]
-    found: list[tuple[float, float]] = []
+    model = replace(model, scales=gathered.scales)
+    reference = Mapper(model, replace(machine, engine=mapper.engine, device=mapper.device, precision="fp32"), own=False)
+    images, most = gathered.images, min(_MOST, len(gathered.images))
+    some = [images[len(images) * number // most] for number in range(most)]
+
+    def score(_: _Source, mapped: Mapped | UnreadableImage) -> float:
+        return math.nan if isinstance(mapped, UnreadableImage) else measure(model, mapped.score_map).score
+
+    found: list[tuple[float, float, float, float]] = []
     for block in batches(some, _AT_ONCE):
-        sources = [source for pair in stream(block, _pair, machine.threads) for source in pair]
-        tried, float32 = (
-            one.stream(sources, lambda source, mapped: _score(model, mapped), lambda source: source.image)
-            for one in (mapper, reference)
-        )
-        found += zip(tried, float32, strict=True)
-        progress(f"comparing {mapper.precision} with float32", len(found) // 2, len(some))
-    scores = np.array(found, np.float64).reshape(-1, 2, 2)  # (image, as it is and planted, tried and float32)
-    scores = scores[np.isfinite(scores).all((1, 2))]
+        pairs = [pair for pair in stream(block, _pair, machine.threads) if pair is not None]
+        planted = mapper.stream([pair.planted for pair in pairs], score, _in_memory)
+        both = reference.stream([one for pair in pairs for one in (pair.good, pair.planted)], score, _in_memory)
+        for pair, score_planted in zip(pairs, planted, strict=True):
+            found.append((score_of(pair.held.levels, gathered.scales), score_planted, next(both), next(both)))
+        progress(f"comparing {mapper.precision} with float32", len(found), len(some))
+    scores = np.array(found, np.float64).reshape(-1, 4)  # tried: good, planted; float32: good, planted
+    scores = scores[np.isfinite(scores).all(1)]
     if len(scores) < 2:
         return None
-    return PrecisionTrial(scores[..., 0].ravel(), scores[..., 1].ravel(), np.tile([False, True], len(scores)))
+    return PrecisionTrial(scores[:, :2].ravel(), scores[:, 2:].ravel(), np.tile([False, True], len(scores)))
 
 
 def _above(planted: np.ndarray, good: np.ndarray) -> np.ndarray:
@@ -129,21 +154,30 @@ class _Source:
     image: Image
 
 
-def _pair(found: FoundImage) -> list[_Source]:
-    """An image as it is, and with a defect; none where it cannot be read, or has no room."""
+def _in_memory(source: _Source) -> Image:
+    return source.image
+
+
+class _Pair(NamedTuple):
+    """A held-out image as it is, and with a defect."""
+
+    held: HeldOut
+    good: _Source
+    planted: _Source
+
+
+def _pair(held: HeldOut) -> _Pair | None:
+    """None where the image can no longer be read, or has no room."""
+    path = held.image.path
     try:
-        image = read_image(found.path)
+        image = read_image(path)
     except UnreadableImage:
-        return []  # calibration lists it
+        return None
     largest = most_size(image.pixels.shape)
     if largest < LEAST_SIZE:
-        return []
+        return None
     rng = np.random.default_rng(int.from_bytes(bytes.fromhex(image.sha256), "big"))
     size = float(np.clip(_SIZE * min(image.pixels.shape[:2]), LEAST_SIZE, largest))
     kind = KINDS[int(rng.integers(len(KINDS)))]
     pixels, _ = blemish(image.pixels, image.pixels, kind, size, _STRENGTH, rng)
-    return [_Source(found.path, image), _Source(found.path, replace(image, pixels=pixels))]
-
-
-def _score(model: Model, mapped: Mapped | UnreadableImage) -> float:
-    return math.nan if isinstance(mapped, UnreadableImage) else measure(model, mapped.score_map).score
+    return _Pair(held, _Source(path, image), _Source(path, replace(image, pixels=pixels)))

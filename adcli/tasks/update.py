@@ -16,14 +16,14 @@ from adcli.guard import Guard, Look, learn_guard
 from adcli.model import Model, digest_rows
 from adcli.sizes import AskedSize
 from adcli.store import load
-from adcli.tasks.calibrate import HELD_OUT, calibrate_model, resized
+from adcli.tasks.calibrate import calibrate_model, resized
 from adcli.tasks.dividing import divide_new, identify
 from adcli.tasks.engines import Machine, check_machine, learning_engine, own_extractor
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.fit import Fitted, few_scored, write_fitted
 from adcli.tasks.holdout import LEAST_JOINED
 from adcli.tasks.learning import enough_memory
-from adcli.tasks.precision import settle_precision
+from adcli.tasks.precision import settle
 from adcli.tasks.recipe import Recipe
 from adcli.thresholds.estimators import Rule, check
 from adcli.types import Progress, no_progress
@@ -130,11 +130,8 @@ def _update(
     calibrated = None
     if divided.held_out:
         found = [image for image, _ in divided.held_out]
-        mapper, tried, said = settle_precision(model, found, machine, progress, extractor)
-        calibrated = calibrate_model(
-            model, mapper, found, rule, progress, evidence=HELD_OUT, pictures=pictures, trial=tried
-        )
-        notes += said
+        settled = settle(model, found, rule, machine, progress, extractor)
+        calibrated = calibrate_model(model, settled, rule, progress, pictures=pictures)
         model = calibrated.model
         unreadable += calibrated.unreadable
         notes += few_scored(calibrated)

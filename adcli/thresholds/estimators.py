@@ -74,6 +74,7 @@ class Estimator(NamedTuple):
     find: Callable[[Evidence, Rule], Estimate]
     takes: tuple[str, ...]  # fields of Rule
     requires: tuple[str, ...]
+    of_pixels: bool = False  # and of scores
 
 
 def _area(evidence: Evidence, rule: Rule) -> Estimate:
@@ -139,9 +140,9 @@ def _by_hand(evidence: Evidence, rule: Rule) -> Estimate:
 ESTIMATORS: dict[str, Estimator] = {
     "area": Estimator(_area, ("max_false_reject", "confidence"), ()),
     "conformal": Estimator(_area, ("max_false_reject", "confidence"), ("max_false_reject",)),
-    "max": Estimator(_max, (), ()),
-    "pixel-quantile": Estimator(_pixel_quantile, ("quantile",), ()),
-    "sigma": Estimator(_sigma, ("sigmas",), ()),
+    "max": Estimator(_max, (), (), of_pixels=True),
+    "pixel-quantile": Estimator(_pixel_quantile, ("quantile",), (), of_pixels=True),
+    "sigma": Estimator(_sigma, ("sigmas",), (), of_pixels=True),
     "pot": Estimator(_pot, ("max_false_reject",), ("max_false_reject",)),
 }
 _HAND = Estimator(_by_hand, ("threshold",), ())
@@ -200,6 +201,11 @@ def estimates(evidence: Evidence, rule: Rule) -> tuple[Estimate, Estimate | None
     return above, thresholds.guaranteed(
         evidence.scores, rule.check_false_reject, rule.confidence, evidence.unit, thresholds.CHECK_OR_NG
     )
+
+
+def needed(evidence: Evidence, rule: Rule) -> Evidence:
+    """What `estimates` looks at: pixels, of which there are millions, seldom."""
+    return evidence if _estimator(rule).of_pixels else replace(evidence, pixels=None)
 
 
 def choose(evidence: Evidence, rule: Rule) -> tuple[Estimate, Estimate | None]:

@@ -38,7 +38,7 @@ class Pixels:
     totals: np.ndarray  # (n,) float64
     squares: np.ndarray  # (n,) float64
     peaks: np.ndarray  # (n,) float64
-    tail: np.ndarray  # (t,) float32, the highest pixels of all maps, descending
+    tail: np.ndarray  # (t,) float32, the highest pixels of all maps, in no order
     owners: np.ndarray  # (t,) int32, the map that each is of
     dropped: float  # the highest pixel that was not kept
 
@@ -53,9 +53,11 @@ class Pixels:
     def quantile(self, share: float) -> float:
         """The lowest pixel above which at most 1 - `share` of all pixels lie; NaN if the tail does not reach so far."""
         exceedances = math.floor((1 - Fraction(str(float(share)))) * int(self.counts.sum()))
-        if exceedances >= self.tail.size or self.tail[exceedances] < self.dropped:
+        if exceedances >= self.tail.size:
             return math.nan
-        return float(self.tail[exceedances])
+        place = self.tail.size - 1 - exceedances
+        level = np.partition(self.tail, place)[place]
+        return math.nan if level < self.dropped else float(level)
 
     def without(self, maps: np.ndarray) -> Pixels:
         """The same without some maps, (n,) bool."""
@@ -132,14 +134,13 @@ class PixelPool:
         """All that was added."""
         rows = np.array(self._rows, np.float64).reshape(-1, 4)
         tail, owners = self._together()
-        order = np.argsort(-tail)
         return Pixels(
             counts=rows[:, 0].astype(np.int64),
             totals=rows[:, 1],
             squares=rows[:, 2],
             peaks=rows[:, 3],
-            tail=tail[order],
-            owners=owners[order],
+            tail=tail,
+            owners=owners,
             dropped=self._dropped,
         )
 
