@@ -7,42 +7,12 @@ CPUs multiply matrices of such sides; benchmarks/embedded/README.md has what oth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-# Of ImageNet's pixels, red, green and blue: what its teacher takes. Models do not keep them: they stay.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How wide and how deep."""
-
-    stem: int = 16  # channels at stride 2; at stride 4 they are those of the first layer
-    widths: tuple[int, int, int] = (32, 96, 160)  # channels of layer1, layer2, layer3, at strides 4, 8, 16
-    blocks: tuple[int, int, int] = (1, 2, 2)  # of two convolutions each
-
-    @classmethod
-    def of(cls, weights: Mapping[str, Any]) -> Shape:
-        """That of the arrays of a file or of a model, which keeps those up to its last layer; the default of the rest.
-
-        So models fitted with other weights than today's can be used.
-        """
-        stem, widths, blocks = cls.stem, list(cls.widths), list(cls.blocks)
-        if "conv1.weight" in weights:
-            stem = len(weights["conv1.weight"])
-        for level in range(3):
-            layer = f"layer{level + 1}."
-            numbers = {name.split(".")[1] for name in weights if name.startswith(layer)}
-            if f"{layer}0.conv1.weight" in weights and all(map(str.isdecimal, numbers)):
-                widths[level] = len(weights[f"{layer}0.conv1.weight"])
-                blocks[level] = max(map(int, numbers)) + 1
-        return cls(stem, tuple(widths), tuple(blocks))
-
+from adcli.backbones.stepped import Shape
 
 Convolution = Callable[[int, int, int, int], nn.Module]
 """Inputs, outputs, side of the kernel and stride to a convolution that keeps the grid but for its stride."""

@@ -14,9 +14,10 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn import init
 
 from adcli.backbones import BACKBONES, EMBEDDED, PIXELS, RANDOM, find_backbone
-from adcli.backbones.embedded import MEAN, STD, Embedded, Shape
+from adcli.backbones.embedded import Embedded
 from adcli.backbones.joined import JoinedExtractor, part_of_state
 from adcli.backbones.pixels import Pixels
+from adcli.backbones.stepped import MEAN, STD, Shape
 from adcli.errors import EnvironmentFault, UsageError
 
 # These two compute their own initial weights slowly and warn about it unless told not to, and their published weights

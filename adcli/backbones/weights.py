@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from adcli.backbones import (
@@ -105,8 +105,9 @@ def resolve(name: str, *, file: Path | None = None, offline: bool = False, progr
 
 def read_weights(
     name: str, *, file: Path | None = None, offline: bool = False, progress: Progress = no_progress
-) -> dict[str, torch.Tensor] | None:
-    """The weights that `build_extractor` takes, of one backbone or of several joined; None of untrained ones.
+) -> dict[str, Any] | None:
+    """The weights that `build_extractor` takes, arrays or tensors, of one backbone or of several joined; None of
+    untrained ones.
 
     `file` is a checkpoint, or a folder with one for each trained backbone, as `export` writes them.
     """
@@ -129,12 +130,13 @@ def read_weights(
     return state
 
 
-def _read(name: str, path: Path) -> dict[str, torch.Tensor]:
-    if name != EMBEDDED:
-        return read_checkpoint(path)
-    import torch
+def _read(name: str, path: Path) -> dict[str, Any]:
+    if name == EMBEDDED:
+        return embedded_file.read_arrays(path)
+    from adcli.backbones.checkpoint import read_plain
 
-    return {key: torch.from_numpy(array) for key, array in embedded_file.read_arrays(path).items()}
+    arrays = read_plain(path)
+    return read_checkpoint(path) if arrays is None else arrays
 
 
 def pull(name: str, *, offline: bool = False, progress: Progress = no_progress, url: str | None = None) -> Entry:

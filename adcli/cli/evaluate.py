@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,10 +78,10 @@ def evaluate(
     adcli eval ./dataset --from ./results
     adcli eval ./dataset --from ./their-maps --baseline ./evaluated
     """
-    # Before numpy is loaded: an evaluation has threads of its own, which those of BLAS would only wait beside, busily.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from adcli.parallel import prepare_process
+
+    prepare_process()
     from adcli.files import hold
-    from adcli.parallel import keep_freed_memory
     from adcli.report import evaluations as report
     from adcli.report.evaluation_files import write_evaluation
     from adcli.report.metric_tables import TABLES
@@ -98,7 +97,6 @@ def evaluate(
         raise UsageError(f"--tables {tables} is not known: write {', '.join(TABLES)}")
     limits = _limits(pro_limit)
     gates = [_gate(text, limits) for text in minimum]
-    keep_freed_memory()
     terminal = Terminal(quiet)
     before = None if baseline is None else read_baseline(baseline)
     categories = _categories(dataset, good, bad, masks, layout)

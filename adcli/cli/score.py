@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -52,15 +51,14 @@ def score(
     adcli score ./incoming --out ./results --junit --sqlite line-3.db
     adcli score ./incoming --out ./results --html
     """
-    # Before numpy is loaded: images are scored side by side, and threads of BLAS would only wait beside them, busily.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from adcli.parallel import keep_freed_memory
+    from adcli.parallel import prepare_process
+
+    prepare_process()
     from adcli.report.tables import score_json, score_table
     from adcli.tasks.engines import Machine
     from adcli.tasks.score import Outputs
     from adcli.tasks.score import score as task
 
-    keep_freed_memory()
     terminal = Terminal(quiet)
     found = find_inputs(images, terminal, exclude=out)
     kept = "what was scored is kept: go on with the same command and --resume"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -294,10 +295,10 @@ def check_places(features: tuple[Tensor, ...], places: np.ndarray | Tensor) -> N
         raise ValueError(f"there are {len(features[0])} images, and places of the shape {tuple(places.shape)}")
 
 
-def check_finite(values: Tensor) -> None:
-    """Raises UsageError where what was learnt from good images is no number."""
-    extremes = values.aminmax()  # carries NaN on, and needs no copy of what may be the largest array there is
-    if not (extremes.min.isfinite() and extremes.max.isfinite()):
+def check_finite(values: Any) -> None:
+    """Raises UsageError where what was learnt from good images, an array or a tensor, is no number."""
+    lowest, highest = values.min(), values.max()  # carry NaN on, and need no copy of what may be the largest array
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise UsageError(
             "the features of the good images hold NaN, infinity or numbers too large for float32: the weights do not "
             "fit this backbone"

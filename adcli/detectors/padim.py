@@ -7,11 +7,12 @@ Localization", arXiv:2011.08785.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from adcli.detectors import LeftOutScorer, PatchScores, Scorer, check_joining, check_kept, check_places
+from adcli.detectors.arrays import as_array, double, inverse_cholesky
 from adcli.detectors.moments import Kept, Moments, blocks, joined, kept, learn_moments, unpack
 from adcli.detectors.padim_graph import PaDiMGraph
 from adcli.detectors.params import newer
@@ -198,7 +199,7 @@ def _of(
     shrinks = params.shrinkage == "ledoit-wolf" or (params.shrinkage == "auto" and few)
     sums = kept(moments) if params.updatable else None
     packed, share, ridge = _whiteners(moments, params.epsilon, shrinks, progress)
-    mean = moments.mean.cpu().numpy()
+    mean = as_array(moments.mean)
     return PaDiM(params, shapes, reduction, moments.n_images, mean, packed, share, ridge, sums)
 
 
@@ -211,40 +212,41 @@ def _whiteners(
     L inverse is solved for from the triangular L; the precision matrix is never formed. A position that fewer than two
     images show, which is one outside the region of interest, has nothing but epsilon.
     """
-    import torch
-
     from adcli.parallel import cores, stream
 
-    scatter, count = moments.scatter, moments.count.double()
+    scatter, count = moments.scatter, double(moments.count)
     positions, dims, _ = scatter.shape
-    freedom = (count - 1).clamp_min(1)[:, None, None]
+    freedom = (count - 1).clip(1)[:, None, None]
     packed = np.empty((positions, dims * (dims + 1) // 2), np.float32)
     shares, ridges = np.zeros(positions, np.float32), np.full(positions, epsilon, np.float32)
-    identity = torch.eye(dims, dtype=torch.float64, device=scatter.device)
 
     def factorise(span: tuple[int, int]) -> int:
         start, stop = span
-        block = scatter[start:stop].double()
-        covariance = block / freedom[start:stop] + epsilon * identity
+        block = double(scatter[start:stop])
         if shrinks:
-            share = ledoit_wolf(count[start:stop].clamp_min(1), block, moments.fourths[start:stop])
-            sphere = share * covariance.sub_(epsilon * identity).diagonal(dim1=1, dim2=2).mean(1)
-            covariance *= (1 - share)[:, None, None]
-            covariance += (sphere + epsilon)[:, None, None] * identity
-            shares[start:stop], ridges[start:stop] = share.cpu().numpy(), (sphere + epsilon).cpu().numpy()
+            share = ledoit_wolf(count[start:stop].clip(1), block, moments.fourths[start:stop])
+        block /= freedom[start:stop]  # the covariance
+        ridge: Any = epsilon
+        if shrinks:
+            ridge = share * block.diagonal(0, 1, 2).mean(1) + epsilon
+            block *= (1 - share)[:, None, None]
+            shares[start:stop], ridges[start:stop] = as_array(share), as_array(ridge)
+            ridge = ridge[:, None]
+        diagonal = np.arange(dims)
+        block[:, diagonal, diagonal] += ridge
         try:
-            lower = torch.linalg.cholesky(covariance)
-        except torch.linalg.LinAlgError as error:
+            inverse = as_array(inverse_cholesky(block)).astype(np.float32)
+        except ValueError as error:
             raise UsageError(f"epsilon={epsilon:g} leaves a covariance singular: give more, such as 0.01") from error
-        inverse = _inverse(lower, identity).float().cpu().numpy()
         for row in range(dims):  # in less than half the time of picking the numbers one by one
             first = row * (row + 1) // 2
             packed[start:stop, first : first + row + 1] = inverse[:, row, : row + 1]
         return stop
 
     progress("factorising covariances", 0, positions)
-    workers = cores() if scatter.device.type == "cpu" else 1
-    for done in stream(blocks(scatter, bytes_per_value=24 * workers), factorise, workers):  # all at work share a block
+    workers = cores() if isinstance(scatter, np.ndarray) else 1
+    # All at work share a block, and each wants three.
+    for done in stream(blocks(scatter, bytes_per_value=24 * workers), factorise, workers):
         progress("factorising covariances", done, positions)
     return packed, shares if shrinks else None, ridges if shrinks else None
 
@@ -258,14 +260,11 @@ def _lower_ridge(whiten: torch.Tensor, ridge: torch.Tensor) -> None:
     import torch
 
     identity = torch.eye(whiten.shape[1], dtype=torch.float64, device=whiten.device)
+
+    def inverse(lower: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+
     for start, stop in blocks(whiten, bytes_per_value=24):
-        lower = _inverse(whiten[start:stop].mT.double(), identity)
+        lower = inverse(whiten[start:stop].mT.double())
         covariance = lower @ lower.mT - ridge[start:stop].double().unsqueeze(2) * identity
-        whiten[start:stop] = _inverse(torch.linalg.cholesky(covariance), identity).mT
-
-
-def _inverse(lower: torch.Tensor, identity: torch.Tensor) -> torch.Tensor:
-    """Inverses of lower triangles (B, D, D)."""
-    import torch
-
-    return torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
+        whiten[start:stop] = inverse(torch.linalg.cholesky(covariance)).mT

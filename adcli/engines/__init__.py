@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from adcli.graphs import Reduce
+
 PRECISIONS = ("fp32", "bf16")
+CPU_BATCH = 4  # images whose patches a torch detector compares at once: its arrays are read once for all of them
 INPUT, OUTPUT = "pixels", "map"  # of the graph in an exported file
 
 
@@ -28,6 +34,47 @@ class Scorer(Protocol):
     def __call__(self, pixels: np.ndarray, places: np.ndarray | None = None) -> Scored:
         """Up to `batch` inputs (N, H, W, 3) float32 RGB in [0, 1] to what is said of them."""
         ...
+
+
+class LearningEngine(Protocol):
+    """A frozen backbone on a device, for detectors to learn from."""
+
+    device: Any  # whose str is cpu, cuda or cuda:N
+    precision: str
+
+    def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """(C, h, w) of each layer for images of size (H, W)."""
+        ...
+
+    def begin(self) -> None:
+        """To be called once before `learn`, on the thread that learns. Not needed of what is `reduced`."""
+        ...
+
+    def reduced(self, reduce: Reduce) -> LearningEngine | None:
+        """The engine whose `learn` gives what `reduce` makes of all layers, an array (N, n, D), as the only one, and
+        the patches to learn from as an array; None where that cannot be computed along with the network."""
+        ...
+
+    def learn(
+        self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
+    ) -> tuple[tuple[Any, ...], Any, np.ndarray]:
+        """Features of prepared pixels (N, H, W, 3), tensors (N, C, h, w), the patches (N, h, w) bool to learn from on
+        the same device, and the pooled features (N, D); `stacked` inputs, which are not `reduced`, become one image,
+        above each other."""
+        ...
+
+
+def may_have_gpu() -> bool:
+    """Whether it makes sense to ask torch for a GPU: there is a driver. Torch takes a second or more to import."""
+    if sys.platform == "darwin":
+        return False
+    if Path("/dev/kfd").exists():  # AMD's
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def fast_bf16_cpu() -> bool:

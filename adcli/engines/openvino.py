@@ -19,10 +19,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from adcli.engines import Scored
+from adcli.engines import CPU_BATCH, PRECISIONS, Scored
 from adcli.engines.openvino_library import openvino
 from adcli.engines.openvino_operations import OpenVINOOperations
-from adcli.errors import EnvironmentFault
+from adcli.errors import EnvironmentFault, UsageError
 from adcli.graphs import Direct, DirectGraph, Graph, Node, Reduce
 from adcli.graphs.network import Network, build
 
@@ -118,10 +118,13 @@ def _shared(values: np.ndarray) -> openvino.Tensor:
 
 
 class OpenVINONetwork:
-    """A backbone alone: prepared pixels to features, an image at a time. Safe to call from `threads` threads.
+    """A backbone alone, for detectors to learn from (see LearningEngine): prepared pixels to features, an image at a
+    time. Safe to call from `threads` threads.
 
     Compiled when it is first called: what learns may ask for `reduced` features instead.
     """
+
+    device = "cpu"
 
     def __init__(
         self,
@@ -130,10 +133,15 @@ class OpenVINONetwork:
         image_size: tuple[int, int],
         precision: str,
         threads: int,
+        batch: int = 0,
         reduce: Reduce | None = None,
     ):
-        """`reduce`: see `reduced`."""
-        self._made_of = network, weights, image_size, precision, threads
+        """`batch`: images that a torch detector is to compare at once; `reduce`: see `reduced`."""
+        if precision not in PRECISIONS:
+            raise UsageError(f"there is no precision {precision!r}: write auto, {' or '.join(PRECISIONS)}")
+        self.precision, self.batch = precision, batch or CPU_BATCH
+        self._made_of = network, weights, image_size, precision, threads, batch
+        self._reduced = reduce is not None
         ops = OpenVINOOperations()
         pixels = _pixels(image_size)
         with _faults("cannot compile this network"):
@@ -141,20 +149,52 @@ class OpenVINONetwork:
             outputs = layers if reduce is None else [reduce(ops, layers), _deepest(layers)]
             self._model = openvino.Model(outputs, [pixels])
         self._shapes = [tuple(output.shape)[1:] for output in self._model.outputs]
+        self._threads = threads
         self._compiled: _Compiled | None = None
         self._compiling = threading.Lock()
         self._requests = _Pool(self._request)
+
+    def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """Of the one size that it is made for."""
+        return list(self._shapes)
+
+    def begin(self) -> None:
+        """Detectors that learn from tensors import torch, which is not to use other cores."""
+        from adcli.engines.torch import use_one_core
+
+        use_one_core()
 
     def reduced(self, reduce: Reduce) -> OpenVINONetwork:
         """The network that gives two arrays, what `reduce` makes of all layers and the deepest layer as it is."""
         return OpenVINONetwork(*self._made_of, reduce)
 
+    def learn(
+        self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
+    ) -> tuple[tuple[Any, ...], Any, np.ndarray]:
+        """See LearningEngine."""
+        layers = self(pixels)
+        deepest = layers[-1] if self._reduced else layers[_place_of_deepest([layer.shape for layer in layers])]
+        pooled = np.stack([image.mean((1, 2)) for image in deepest])  # one by one: sums in one order
+        if self._reduced:
+            return (layers[0],), inside, pooled
+        import torch
+
+        from adcli.engines.torch import on_top
+
+        seen = None if inside is None else torch.from_numpy(inside)
+        return *on_top(tuple(map(torch.from_numpy, layers)), seen, stacked), pooled
+
+    def features_alone(self, pixels: np.ndarray) -> tuple[Any, ...]:
+        """A tensor (N, C, h, w) for every layer; an image's is the same in any company."""
+        import torch
+
+        return tuple(map(torch.from_numpy, self(pixels)))
+
     def _request(self) -> Any:
-        _, _, _, precision, threads = self._made_of
         with _faults("cannot compile this network"):
             with self._compiling:
                 if self._compiled is None:
-                    self._compiled = _Compiled(self._model, precision, threads, _COPIED_BYTES)
+                    self._compiled = _Compiled(self._model, self.precision, self._threads, _COPIED_BYTES)
             return self._compiled.request()
 
     def __call__(self, pixels: np.ndarray) -> list[np.ndarray]:
@@ -253,8 +293,12 @@ def _front(
 
 
 def _deepest(layers: Sequence[Node]) -> Node:
-    """The layer of the smallest grid, of several the last."""
-    return min(reversed(layers), key=lambda layer: layer.output(0).shape[2] * layer.output(0).shape[3])
+    return layers[_place_of_deepest([tuple(layer.output(0).shape) for layer in layers])]
+
+
+def _place_of_deepest(shapes: Sequence[tuple[int, ...]]) -> int:
+    """The layer (N, C, h, w) of the smallest grid, of several the last."""
+    return min(reversed(range(len(shapes))), key=lambda place: shapes[place][2] * shapes[place][3])
 
 
 def _back(graph: Graph, shapes: Sequence[tuple[int, ...]], precision: str) -> openvino.Model:

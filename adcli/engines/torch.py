@@ -6,21 +6,18 @@ detector's matrix products always have the same shape, short batches being fille
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from adcli.engines import PRECISIONS, Scored, fast_bf16_cpu
+from adcli.engines import CPU_BATCH, PRECISIONS, Scored, fast_bf16_cpu
 from adcli.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
     from adcli.backbones.extractor import Extractor
     from adcli.graphs import Reduce
 
-_CPU_BATCH = 4  # images whose patches the detector compares at once: its arrays are read once for all of them
 _CUDA_BATCH = 16
 
 
@@ -57,18 +54,6 @@ def fast_bf16(device: torch.device) -> bool:
     return fast_bf16_cpu()
 
 
-class Compiled(Protocol):
-    """A backbone compiled by another engine."""
-
-    def __call__(self, pixels: np.ndarray) -> Sequence[np.ndarray]:
-        """Prepared pixels (N, H, W, 3) to the layers (N, C, h, w)."""
-        ...
-
-    def reduced(self, reduce: Reduce) -> Compiled:
-        """One that gives two arrays: what `reduce` makes of all layers, and the deepest layer."""
-        ...
-
-
 class TorchEngine:
     """A frozen backbone on a device."""
 
@@ -78,34 +63,33 @@ class TorchEngine:
         device: torch.device,
         precision: str,
         batch: int = 0,
-        compiled: Compiled | None = None,
     ):
-        """`compiled` computes the layers in torch's place, in the same precision."""
         if precision not in PRECISIONS:
             raise UsageError(f"there is no precision {precision!r}: write auto, {' or '.join(PRECISIONS)}")
         self.device = device
         self.precision = precision
-        self.batch = batch or (_CUDA_BATCH if device.type == "cuda" else _CPU_BATCH)
+        self.batch = batch or (_CUDA_BATCH if device.type == "cuda" else CPU_BATCH)
         if device.type == "cpu":
-            torch.set_num_threads(1)  # whole images run side by side (adcli.parallel); one operation uses one core
-        self._compiled = compiled
-        self._reduced = False
-        self._network = None if compiled else extractor.for_inference().to(device)
+            use_one_core()
+        self._extractor = extractor
+        self._network = extractor.for_inference().to(device)
 
-    def reduced(self, reduce: Reduce) -> TorchEngine | None:
-        """The engine whose `learn` gives what `reduce` makes of all layers, (N, n, D), as the only one; None where
-        torch computes them."""
-        if self._compiled is None:
-            return None
-        other = copy.copy(self)
-        other._compiled, other._reduced = self._compiled.reduced(reduce), True
-        return other
+    def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """See LearningEngine."""
+        from adcli.backbones.extractor import layer_shapes
+
+        return layer_shapes(self._extractor, size)
+
+    def begin(self) -> None:
+        """Nothing is left to be done."""
+
+    def reduced(self, reduce: Reduce) -> None:
+        """Not by torch: see LearningEngine."""
+        return None
 
     @torch.inference_mode()
     def features(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
         """Prepared pixels (N, H, W, 3) float32 in [0, 1] to a float32 tensor (N, C, h, w) for every layer."""
-        if self._compiled is not None:
-            return tuple(map(torch.from_numpy, self._compiled(pixels)))
         batch = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # channels last in memory already
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return tuple(layer.float() for layer in self._network(batch))
@@ -113,16 +97,10 @@ class TorchEngine:
     def learn(
         self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
     ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None, np.ndarray]:
-        """Features of prepared pixels (N, H, W, 3), the patches (N, h, w) bool to learn from on the same device, and
-        the pooled features (N, D); `stacked` inputs, which are not `reduced`, become one image, above each other."""
+        """See LearningEngine."""
         layers = self.features(pixels)
-        pooled = pool(layers[-1:] if self._reduced else layers)
-        layers = layers[:1] if self._reduced else layers
         seen = None if inside is None else torch.from_numpy(inside).to(self.device)
-        if stacked:
-            layers = stack(layers)
-            seen = None if seen is None else seen.flatten(0, 1).unsqueeze(0)
-        return layers, seen, pooled
+        return *on_top(layers, seen, stacked), pool(layers)
 
     def features_alone(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
         """The same, each image on its own, so that its features are the same in any company."""
@@ -130,6 +108,11 @@ class TorchEngine:
             return self.features(pixels)
         alone = [self.features(pixels[i : i + 1]) for i in range(len(pixels))]
         return tuple(torch.cat(layer) for layer in zip(*alone, strict=True))
+
+
+def use_one_core() -> None:
+    """Whole images run side by side (adcli.parallel); one operation of the calling thread uses one core."""
+    torch.set_num_threads(1)
 
 
 @torch.inference_mode()
@@ -147,10 +130,12 @@ class TorchScorer:
 
         `stacked` inputs are one image to the detector: its batches are of so many.
         """
+        if str(engine.device) == "cpu":
+            use_one_core()
         self.batch = engine.batch if stacked == 1 else stacked
         self._stacked = stacked
         self.device = str(engine.device)
-        self._cuda = engine.device.type == "cuda"
+        self._cuda = self.device != "cpu"
         self._engine = engine
         try:
             self._score = detector.left_out_scorer(engine.device) if left_out else detector.scorer(engine.device)
@@ -184,6 +169,15 @@ class TorchScorer:
             own = None if image is None else np.repeat(image, self._stacked)
             return Scored(grid.reshape(self._stacked, -1, grid.shape[2]), own, pooled)
         return Scored(grid[:count], image, pooled[:count])
+
+
+def on_top(
+    layers: tuple[torch.Tensor, ...], seen: torch.Tensor | None, stacked: bool
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
+    """Layers and patches to learn from as they are, or those of `stacked` inputs as those of one image."""
+    if not stacked:
+        return layers, seen
+    return stack(layers), None if seen is None else seen.flatten(0, 1).unsqueeze(0)
 
 
 def stack(features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

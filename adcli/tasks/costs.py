@@ -22,6 +22,7 @@ LEARN_BATCH, SCORE_BATCH = 16, 4  # inputs at a time on a CPU, in learning and i
 _MIB = 1 << 20
 _RESIDENT = 512 * _MIB  # a bank up to this size is held in memory, see adcli.gallery
 _ROWS = 8192  # of a bank or a cloud, worked on at a time
+_TOGETHER, _COMPARED_AT_ONCE = 48, 16  # images of padim, see its moments and its graph
 _PAIRS = 32768  # distances taken directly at a time while a coreset is chosen
 
 
@@ -96,13 +97,14 @@ def _padim(params: Any, given: Given) -> Cost:
     higher = (8 * p * d + 8 * p) if params.shrinkage != "none" else 0
     sums = (4 * p + packed + higher) if params.updatable else 0
     reduction = 8 * d if params.reduction in ("random", "none") else 4 * c * d
-    batch = 4 * p * d * LEARN_BATCH
+    vectors = 4 * p * d  # of an image
+    waiting = (given.threads + 2) * LEARN_BATCH + _TOGETHER  # images whose vectors are there at the same time
     return Cost(
-        stored=4 * p * d + packed + (8 * p if shrinks else 0) + reduction + sums,
+        stored=vectors + packed + (8 * p if shrinks else 0) + reduction + sums,
         spooled=0,
-        learning=dense + 12 * p * d + higher + 10 * batch,
+        learning=dense + 3 * vectors + higher + waiting * vectors,
         finishing=dense + packed + higher + sums + 64 * _MIB,
-        scoring=dense + packed + 8 * p * d + sums + given.threads * 3 * 4 * p * d * SCORE_BATCH,
+        scoring=dense * 3 // 4 + packed + 2 * vectors + sums + given.threads * (_COMPARED_AT_ONCE + 4) * vectors,
         passes=2 if params.reduction == "pca" else 1,
         learn_work=p * d * d + (p * c * c if params.reduction == "pca" else 0),
         finish_work=p * (d**3 + 1100 * d * d),  # small matrices in float64, and their triangles packed

@@ -7,19 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adcli.backbones import PIXELS
+from adcli.backbones.stepped import SteppedBackbone, stepped
 from adcli.detectors import Method
-from adcli.engines import PRECISIONS, Scorer, fast_bf16_cpu
+from adcli.engines import PRECISIONS, LearningEngine, Scorer, fast_bf16_cpu, may_have_gpu
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.graphs import Graph
 from adcli.graphs.network import Network
 from adcli.model import Model
 from adcli.parallel import cores
-
-if TYPE_CHECKING:
-    from adcli.engines.torch import TorchEngine
 
 TORCH, OPENVINO = "torch", "openvino"
 ENGINES = ("auto", TORCH, OPENVINO)
@@ -117,21 +115,72 @@ def open_scorer(
     return replace(opened, notes=[note])
 
 
+def choose_device(machine: Machine) -> Any:
+    """What to compute on: the word cpu, or a GPU as a torch.device.
+
+    Raises:
+        UsageError: there is no such word.
+        EnvironmentFault: there is no such GPU.
+    """
+    if machine.device == "cpu" or (machine.device == "auto" and not may_have_gpu()):
+        return "cpu"
+    from adcli.engines.torch import resolve_device
+
+    device = resolve_device(machine.device)
+    return "cpu" if device.type == "cpu" else device
+
+
+def choose_learning_precision(machine: Machine, device: Any) -> str:
+    """The precision of features, unless a model says."""
+    if machine.precision != "auto":
+        return machine.precision
+    if device == "cpu":
+        return "bf16" if fast_bf16_cpu() else "fp32"
+    from adcli.engines.torch import fast_bf16
+
+    return "bf16" if fast_bf16(device) else "fp32"
+
+
+def follows_steps(machine: Machine, device: Any, precision: str) -> bool:
+    """Whether OpenVINO computes features to learn from, of networks that are known by their steps."""
+    return machine.engine != TORCH and str(device) == "cpu" and precision in PRECISIONS and _missing() is None
+
+
 def learning_engine(
     extractor: Any, machine: Machine, device: Any, precision: str, image_size: tuple[int, int]
-) -> TorchEngine:
-    """What detectors learn with: torch, with features from OpenVINO where that is there and knows the network."""
+) -> LearningEngine:
+    """What detectors learn with: features from OpenVINO where that is there and knows the network, or else torch."""
+    if follows_steps(machine, device, precision):
+        network = steps_of(extractor)
+        if network is not None and network.steps:
+            from adcli.engines.openvino import OpenVINONetwork
+
+            return OpenVINONetwork(
+                network, extractor.state(), image_size, precision, machine.threads, machine.batch_size
+            )
+    import torch
+
     from adcli.engines.torch import TorchEngine
 
-    compiled = None
-    if machine.engine != TORCH and device.type == "cpu" and _missing() is None:
-        from adcli.backbones.tracing import network_of
-        from adcli.engines.openvino import OpenVINONetwork
+    return TorchEngine(extractor, torch.device(device), precision, machine.batch_size)
 
-        network = network_of(extractor)
-        if network is not None and network.steps and precision in PRECISIONS:
-            compiled = OpenVINONetwork(network, extractor.state(), image_size, precision, machine.threads)
-    return TorchEngine(extractor, device, precision, machine.batch_size, compiled)
+
+def steps_of(extractor: Any) -> Network | None:
+    """The steps of a backbone; None where it does something that is no step."""
+    if isinstance(extractor, SteppedBackbone):
+        return extractor.network
+    from adcli.backbones.tracing import network_of
+
+    return network_of(extractor)
+
+
+def own_backbone(model: Model, machine: Machine, device: Any) -> Any:
+    """The backbone with the weights in the model, to learn with: without torch, where that is possible."""
+    if follows_steps(machine, device, model.spec.precision):
+        found = stepped(model.spec.backbone, model.spec.layers, model.weights)
+        if found is not None:
+            return found
+    return own_extractor(model)
 
 
 def own_extractor(model: Model) -> Any:
@@ -180,9 +229,7 @@ def _on_cpu(model: Model, machine: Machine) -> bool:
     threshold."""
     if machine.engine == OPENVINO or (model.calibration is not None and model.calibration.engine == OPENVINO):
         return True
-    from adcli.engines.torch import resolve_device
-
-    return resolve_device(machine.device).type == "cpu"
+    return choose_device(machine) == "cpu"
 
 
 def _with_openvino(model: Model, machine: Machine, graph: Graph) -> Opened:
@@ -203,10 +250,12 @@ def _with_torch(model: Model, machine: Machine, stacked: int, extractor: Any, le
     precision, notes = _choose_precision(model, machine.precision, lambda: fast_bf16(device))
     if not alike and machine.precision == "auto":
         precision, notes = "fp32", []
-    extractor = extractor or own_extractor(model)
     if left_out:  # by features as they were learnt from, to the bit
+        extractor = extractor or own_backbone(model, machine, device)
         engine = learning_engine(extractor, machine, device, precision, model.spec.image_size)
     else:
+        if extractor is None or isinstance(extractor, SteppedBackbone):
+            extractor = own_extractor(model)
         engine = TorchEngine(extractor, device, precision, machine.batch_size)
     return Opened(TorchScorer(engine, model.detector, left_out, stacked), TORCH, precision, notes)
 

@@ -21,8 +21,7 @@ from adcli.tasks.mapping import mean_of
 from adcli.types import Progress
 
 if TYPE_CHECKING:
-    from adcli.backbones.extractor import Extractor
-    from adcli.engines.torch import TorchEngine
+    from adcli.engines import LearningEngine
     from adcli.graphs import Reduce
 
 _BATCH = 16  # inputs of the network
@@ -42,8 +41,7 @@ class ImageFeatures:
         images: Sequence[FoundImage],
         sizes: Sequence[tuple[int, int]],
         views: Views,
-        engine: TorchEngine,
-        extractor: Extractor,
+        engine: LearningEngine,
         threads: int,
         batch: int,
         progress: Progress,
@@ -55,11 +53,9 @@ class ImageFeatures:
 
         With an augmentation the copies of an image follow it, each an input, with a look of its own.
         """
-        from adcli.backbones.extractor import layer_shapes
-
         self._views = views
         self._stacked = views.stacked
-        shapes = layer_shapes(extractor, views.image_size)
+        shapes = engine.layer_shapes(views.image_size)
         self.grid = shapes[0][1:]  # h, w of one input
         self.shapes = tuple((channels, self._stacked * height, width) for channels, height, width in shapes)
         self._copies = (augmentation or Augmentation()).copies()
@@ -68,12 +64,13 @@ class ImageFeatures:
         self.looks: list[Look] = []  # of the readable images, in their order, each followed by its copies'
         self._images = images
         self._engine = engine
-        self._threads = threads if engine.device.type == "cpu" else 1
+        self._threads = threads if str(engine.device) == "cpu" else 1
         self._batch = batch or _BATCH
         self._progress = progress
         self._least = least
 
     def __iter__(self) -> Iterator[Batch]:
+        self._engine.begin()
         yield from self._batches(self._engine)
 
     def reduced(self, reduce: Reduce) -> Iterator[Batch] | None:
@@ -82,7 +79,7 @@ class ImageFeatures:
         engine = self._engine.reduced(reduce) if self._stacked == 1 else None
         return None if engine is None else self._batches(engine)
 
-    def _batches(self, engine: TorchEngine) -> Iterator[Batch]:
+    def _batches(self, engine: LearningEngine) -> Iterator[Batch]:
         faults: list[Fault] = []
         looks: list[Look] = []
         one_by_one = self._views.geometry.tiling is not None
@@ -96,7 +93,7 @@ class ImageFeatures:
             )
         self.unreadable, self.looks = faults, looks
 
-    def _by_images(self, engine: TorchEngine, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
+    def _by_images(self, engine: LearningEngine, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
         """Each image one input; several images at once, from the file on."""
         done = 0
         chunks = batches(self._images, max(1, self._batch // len(self._copies)))
@@ -109,7 +106,7 @@ class ImageFeatures:
             self._progress("learning from images", done, len(self._images))
 
     def _read_batch(
-        self, engine: TorchEngine, chunk: list[FoundImage]
+        self, engine: LearningEngine, chunk: list[FoundImage]
     ) -> tuple[list[FoundImage], list[Fault], list[Look], Batch | None]:
         faults, waiting, inputs = [], [], []
         for image in chunk:
@@ -126,7 +123,7 @@ class ImageFeatures:
         batch, pooled = self._extract(engine, inputs)
         return chunk, faults, [look(row) for look, row in zip(waiting, pooled, strict=True)], batch
 
-    def _by_tiles(self, engine: TorchEngine, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
+    def _by_tiles(self, engine: LearningEngine, faults: list[Fault], looks: list[Look]) -> Iterator[Batch]:
         """Several tiles of one image at once, so that memory does not grow with their number."""
         for done, image in enumerate(self._images, 1):
             try:
@@ -144,7 +141,7 @@ class ImageFeatures:
                 looks.append(look(mean_of(pooled)))
             self._progress("learning from images", done, len(self._images))
 
-    def _tiles(self, engine: TorchEngine, view: View, numbers: list[int]) -> tuple[Batch, np.ndarray]:
+    def _tiles(self, engine: LearningEngine, view: View, numbers: list[int]) -> tuple[Batch, np.ndarray]:
         inputs = [(view.input(number), view.patches_to_learn(number, self.grid)) for number in numbers]
         return self._extract(engine, inputs)
 
@@ -160,7 +157,7 @@ class ImageFeatures:
             copy = view.turned(angle, factor)
             yield copy, examine(copy.pixels, copy.overview(), copy.correlation)
 
-    def _extract(self, engine: TorchEngine, inputs: Inputs) -> tuple[Batch, np.ndarray]:
+    def _extract(self, engine: LearningEngine, inputs: Inputs) -> tuple[Batch, np.ndarray]:
         """Features of the inputs, and pooled ones (N, D)."""
         pixels = np.stack([one for one, _ in inputs])
         inside = None

@@ -18,6 +18,7 @@ from typing import Any
 from adcli.backbones import EMBEDDED, JOIN, PIXELS, RANDOM, find_backbone, weights
 from adcli.detectors import Method, choose_layers, find_method
 from adcli.detectors.params import parse_params
+from adcli.engines import fast_bf16_cpu
 from adcli.errors import EnvironmentFault, UnreadableImage, UsageError
 from adcli.finding import FoundImage
 from adcli.parallel import cores
@@ -25,6 +26,7 @@ from adcli.tasks.candidates import AUTO
 from adcli.tasks.costs import LEARN_BATCH, SCORE_BATCH, Cost, Given, cost_of, fused
 from adcli.tasks.holdout import LEAST_HELD_OUT, LEAST_LEARNT
 from adcli.tasks.networks import Shape, shapes_of, weights_of
+from adcli.tasks.precision import MOST
 from adcli.tasks.probing import LEAST, Probe, Took, evenly, probe
 from adcli.tasks.recipe import Recipe, check_recipe, choose_backbone
 
@@ -233,7 +235,8 @@ def _seconds(cost: Cost, found: Probe, given: Given, held_out: int, weights_byte
     """Of a whole `fit`, and of one image in `score`."""
     light, threads = found.light, given.threads
     learn = found.learn.times(cost.passes) + _shared(found, cost.learn_work - light.learn_work, threads)
-    score = found.score + _shared(found, cost.score_work - light.score_work, threads)
+    more = _shared(found, cost.score_work - light.score_work, threads)
+    score = found.score + more
     alone = found.product.times(cost.learn_work / 1e9)  # on one thread, while the others are at the next images
     learn = Took(max(learn.wall, alone.wall), learn.cpu)
     fit = found.start + Took(_BEFORE_S, _BEFORE_S) + found.identify.times(given.images + held_out)
@@ -241,6 +244,7 @@ def _seconds(cost: Cost, found: Probe, given: Given, held_out: int, weights_byte
     fit += _SECOND.times((cost.stored + weights_bytes) / _WRITTEN_BYTES_S)
     if held_out:
         fit += found.ready + score.times(held_out) + _SECOND.times(_DRAWN_S)
+        fit += (found.compare + more.times(3)).times(min(MOST, held_out))
     return fit, score
 
 
@@ -262,10 +266,10 @@ def _memory(
     largest: tuple[int, int],
 ) -> tuple[int, int]:
     """Most bytes of a whole `fit`, and of a whole `score`."""
-    own = max(cost.learning, cost.scoring) + _DRAWN_BYTES
+    own = max(cost.learning, _trying(cost)) + _DRAWN_BYTES
     pixel = _BYTES_A_PIXEL * image_size[0] * image_size[1]
     if found is not None and found.peak_bytes is not None and found.idle_bytes is not None:
-        light = max(found.light.learning, found.light.scoring)
+        light = max(found.light.learning, _trying(found.light))
         waiting = given.threads * (LEARN_BATCH - found.batch) * pixel
         fit_bytes = max(found.peak_bytes - light + own + waiting, found.idle_bytes + cost.finishing)
     else:
@@ -276,6 +280,11 @@ def _memory(
     else:
         score_bytes = _floor(given, weights_bytes, largest) + given.threads * SCORE_BATCH * pixel + cost.scoring
     return fit_bytes, score_bytes
+
+
+def _trying(cost: Cost) -> int:
+    """Bytes while held-out images are scored: where bf16 is tried, what scores in float32 is there beside it."""
+    return cost.scoring + fast_bf16_cpu() * max(0, cost.scoring - cost.stored)
 
 
 def _floor(given: Given, weights_bytes: int, largest: tuple[int, int]) -> int:

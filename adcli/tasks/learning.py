@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from adcli.detectors import Method
+from adcli.engines import LearningEngine
 from adcli.errors import EnvironmentFault, UnreadableImage
 from adcli.finding import FoundImage
 from adcli.geometry import Geometry
@@ -18,15 +19,12 @@ from adcli.guard import Look, learn_guard
 from adcli.maps import footprint
 from adcli.model import Model, Provenance, Spec, digest_rows
 from adcli.sizes import MinArea, MinSize
-from adcli.tasks.engines import Machine
+from adcli.tasks.engines import Machine, steps_of
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.mapping import is_out_of_memory
 from adcli.tasks.recipe import Recipe
 from adcli.types import Progress
 from adcli.versions import library_versions
-
-if TYPE_CHECKING:
-    from adcli.engines.torch import TorchEngine
 
 SIGMA = 4.0  # of the map's smoothing, input pixels: PaDiM section 4.2, PatchCore section 4.2
 
@@ -43,7 +41,7 @@ class Plan:
     params: Any
     geometry: Geometry
     extractor: Any
-    engine: TorchEngine
+    engine: LearningEngine
     machine: Machine
     sizes: dict[FoundImage, tuple[int, int]]  # H, W of every image that may be learnt from
 
@@ -65,7 +63,6 @@ def learn(plan: Plan, images: Sequence[Known], progress: Progress) -> Learnt:
         UsageError: the method cannot learn from them.
         EnvironmentFault: the memory is too small.
     """
-    from adcli.backbones.tracing import network_of
     from adcli.backbones.weights import state_digest
 
     recipe, geometry = plan.recipe, plan.geometry
@@ -77,7 +74,6 @@ def learn(plan: Plan, images: Sequence[Known], progress: Progress) -> Learnt:
         sizes,
         views,
         plan.engine,
-        plan.extractor,
         plan.machine.threads,
         plan.machine.batch_size,
         progress,
@@ -94,7 +90,7 @@ def learn(plan: Plan, images: Sequence[Known], progress: Progress) -> Learnt:
         share *= geometry.tiling.smallest(sizes) / geometry.tiling.tile**2
     if geometry.crop is not None:
         share *= geometry.crop.share
-    state, network = plan.extractor.state(), network_of(plan.extractor)
+    state, network = plan.extractor.state(), steps_of(plan.extractor)
     model = Model(
         spec=Spec(
             method=recipe.method,

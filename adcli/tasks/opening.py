@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adcli.backbones import PIXELS, find_backbone
+from adcli.backbones.stepped import stepped
 from adcli.detectors import Method, choose_layers
-from adcli.engines import PRECISIONS
+from adcli.engines import PRECISIONS, LearningEngine
 from adcli.errors import UsageError
-from adcli.tasks.engines import Machine, learning_engine
+from adcli.tasks.engines import (
+    Machine,
+    choose_device,
+    choose_learning_precision,
+    follows_steps,
+    learning_engine,
+)
 from adcli.tasks.recipe import Recipe, choose_backbone
 from adcli.types import Progress
-
-if TYPE_CHECKING:
-    from adcli.engines.torch import TorchEngine
 
 
 def open_backbone(
     recipe: Recipe, method: Method, params: Any, machine: Machine, progress: Progress
-) -> tuple[Any, Any, TorchEngine]:
-    """The method's parameters with the layers they mean, the extractor, and the engine that it runs on."""
+) -> tuple[Any, Any, LearningEngine]:
+    """The method's parameters with the layers they mean, the backbone, and the engine that it runs on."""
     from adcli.backbones import weights
-    from adcli.backbones.extractor import build_extractor
-    from adcli.engines.torch import fast_bf16, resolve_device
 
     name = choose_backbone(method, recipe.backbone, recipe.weights)
     backbone = find_backbone(name, recipe.layers or None)
     params, layers = choose_layers(method, params, backbone, recipe.layers)
-    device = resolve_device(machine.device)
+    device = choose_device(machine)
     state = None
     if name != PIXELS:
         state = weights.read_weights(name, file=recipe.weights, offline=recipe.offline, progress=progress)
     elif recipe.weights is not None:
         raise UsageError(f"{PIXELS} is the image itself and has no weights: leave out --weights")
-    extractor = build_extractor(name, layers, state, recipe.seed)
-    precision = machine.precision
-    if name == PIXELS and precision in ("auto", *PRECISIONS):
+    precision = choose_learning_precision(machine, device)
+    if name == PIXELS and precision in PRECISIONS:
         precision = "fp32"  # nothing is computed that could be rounded
-    if precision == "auto":
-        precision = "bf16" if fast_bf16(device) else "fp32"
+    extractor = None
+    if state is not None and follows_steps(machine, device, precision):
+        extractor = stepped(name, layers, state)
+    if extractor is None:
+        from adcli.backbones.extractor import build_extractor
+
+        extractor = build_extractor(name, layers, state, recipe.seed)
     return params, extractor, learning_engine(extractor, machine, device, precision, recipe.image_size)

@@ -12,6 +12,7 @@ from adcli.errors import EnvironmentFault, UnreadableImage
 from adcli.files import write_whole
 from adcli.finding import OWN_MARK, OWN_PICTURES, is_own_picture
 from adcli.model import Calibration, Model
+from adcli.parallel import Aside
 from adcli.report.overlays import draw_overlay, draw_views
 from adcli.sizes import MinSize
 from adcli.tasks.mapping import Mapped, Mapper
@@ -98,13 +99,14 @@ def draw_pictures(
     """
     pictures: dict[str, bytes] = {}
     notes = []
-    draw = (lambda: _draw_scores(calibrated), lambda: _draw_suspects(calibrated, highest, mapper))
-    for suffix, make in zip(OWN_PICTURES, draw, strict=True):
-        try:
-            pictures[suffix] = make()
-        except Exception as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            notes.append(f"{suffix[1:]} could not be drawn: {reason}")
+    with Aside(lambda: _draw_scores(calibrated)) as scores:
+        first, second = OWN_PICTURES
+        for suffix, make in ((second, lambda: _draw_suspects(calibrated, highest, mapper)), (first, scores.result)):
+            try:
+                pictures[suffix] = make()
+            except Exception as error:
+                reason = str(error).strip().partition("\n")[0] or type(error).__name__
+                notes.append(f"{suffix[1:]} could not be drawn: {reason}")
     return pictures, notes
 
 

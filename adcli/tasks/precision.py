@@ -24,7 +24,8 @@ from adcli.thresholds.estimators import Rule
 from adcli.types import Progress
 from adcli.verdicts import measure
 
-_MOST = 40  # good images, and as many planted ones
+COMPARING = "comparing"  # the stage's name begins so
+MOST = 40  # good images, and as many planted ones
 _AT_ONCE = 16  # good images in memory
 _LOSS = 0.001  # of the AUROC, beyond which float32 is taken
 _SIZE, _STRENGTH = 0.1, 0.5  # of a planted defect: share of the shorter side; not so plain that all stand out
@@ -120,20 +121,21 @@ def _try_precision(
         return None
     model = replace(model, scales=gathered.scales)
     reference = Mapper(model, replace(machine, engine=mapper.engine, device=mapper.device, precision="fp32"), own=False)
-    images, most = gathered.images, min(_MOST, len(gathered.images))
+    images, most = gathered.images, min(MOST, len(gathered.images))
     some = [images[len(images) * number // most] for number in range(most)]
 
     def score(_: _Source, mapped: Mapped | UnreadableImage) -> float:
         return math.nan if isinstance(mapped, UnreadableImage) else measure(model, mapped.score_map).score
 
     found: list[tuple[float, float, float, float]] = []
+    progress(f"{COMPARING} {mapper.precision} with float32", 0, len(some))
     for block in batches(some, _AT_ONCE):
         pairs = [pair for pair in stream(block, _pair, machine.threads) if pair is not None]
         planted = mapper.stream([pair.planted for pair in pairs], score, _in_memory)
         both = reference.stream([one for pair in pairs for one in (pair.good, pair.planted)], score, _in_memory)
         for pair, score_planted in zip(pairs, planted, strict=True):
             found.append((score_of(pair.held.levels, gathered.scales), score_planted, next(both), next(both)))
-        progress(f"comparing {mapper.precision} with float32", len(found), len(some))
+        progress(f"{COMPARING} {mapper.precision} with float32", len(found), len(some))
     scores = np.array(found, np.float64).reshape(-1, 4)  # tried: good, planted; float32: good, planted
     scores = scores[np.isfinite(scores).all(1)]
     if len(scores) < 2:

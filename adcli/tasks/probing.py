@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adcli.backbones import PIXELS, Backbone
+from adcli.detectors import find_method
+from adcli.detectors.params import parse_params
 from adcli.finding import FoundImage
 from adcli.tasks.costs import LEARN_BATCH, SCORE_BATCH, Cost, Given, cost_of
 from adcli.tasks.holdout import LEAST_HELD_OUT, LEAST_LEARNT
-from adcli.tasks.networks import Shape, work_of
+from adcli.tasks.networks import Shape, shapes_of, work_of
+from adcli.tasks.precision import COMPARING
 from adcli.tasks.recipe import Recipe
 
 LEAST = LEAST_HELD_OUT + LEAST_LEARNT  # images that a probe takes
 _ROUNDS = 2  # batches a thread that are learnt from: the first one warms up
+_FEW_CHANNELS = 40  # of a padim that costs little; some are of every layer
 _WORK = 1e11  # multiply-adds a thread that the network may do in whole batches: about a second
 _IDENTIFYING, _LEARNING, _SCORING = "identifying images", "learning from images", "scoring held-out images"  # stages
 _SCORED = (0, 3, 4, 5)  # exit codes of a `score` that came to its end: docs/cli.md
@@ -58,6 +62,9 @@ class Took(NamedTuple):
         return Took(max(0.0, self.wall - other.wall), max(0.0, self.cpu - other.cpu))
 
 
+_NOTHING = Took(0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Probe:
     """What was measured."""
@@ -69,6 +76,7 @@ class Probe:
     learn: Took  # an image
     ready: Took  # from the last image learnt from to the first that is scored
     score: Took  # an image
+    compare: Took  # an image with and without a defect, in float32 too; nothing where that is the only precision
     score_start: Took | None  # of a whole `adcli score`, before and after the images
     idle_bytes: int | None  # before the first image passes the network
     peak_bytes: int | None  # of the fit of the light method; None where the system does not tell
@@ -96,10 +104,11 @@ def probe(images: Sequence[FoundImage], recipe: Recipe, backbone: Backbone, thre
     if heavy:
         wanted = threads * 2 * _ROUNDS + LEAST_HELD_OUT
     some = evenly(images, max(LEAST, wanted))
+    method, params = _light(recipe, backbone)
     light = replace(
         recipe,
-        method="variation" if backbone.name == PIXELS else "mahalanobis",
-        params=(),
+        method=method,
+        params=params,
         holdout=Recipe.holdout,
         offline=True,
     )
@@ -123,6 +132,7 @@ def probe(images: Sequence[FoundImage], recipe: Recipe, backbone: Backbone, thre
         learn=learn,
         ready=clock.first(_SCORING).less(clock.last(_LEARNING)),
         score=score,
+        compare=clock.each(comparing) if (comparing := clock.begins(COMPARING)) else _NOTHING,
         score_start=None if whole is None else whole.less(score.times(len(scored))),
         idle_bytes=clock.idle_bytes,
         peak_bytes=peak,
@@ -133,6 +143,17 @@ def probe(images: Sequence[FoundImage], recipe: Recipe, backbone: Backbone, thre
         shapes=tuple(fitted.model.detector.shapes),
         weights_bytes=sum(array.nbytes for array in fitted.model.weights.values()),
     )
+
+
+def _light(recipe: Recipe, backbone: Backbone) -> tuple[str, tuple[str, ...]]:
+    """A method that costs little, of those that learn in the same way, and its parameters: padim that only keeps
+    channels takes them inside the network, and does without torch."""
+    if recipe.method == "padim":
+        asked = parse_params(find_method("padim").detector().Params, list(recipe.params))
+        shapes = shapes_of(backbone, backbone.layers, recipe.image_size)
+        if shapes is not None and asked.reduction in ("random", "none") and asked.upsample == "nearest":
+            return "padim", (f"dims={min(_FEW_CHANNELS, sum(channels for channels, _, _ in shapes))}",)
+    return "variation" if backbone.name == PIXELS else "mahalanobis", ()
 
 
 def evenly(images: Sequence[FoundImage], count: int) -> list[FoundImage]:
@@ -153,6 +174,10 @@ class _Clock:
         if stage == _LEARNING and stage not in self._at:
             self.idle_bytes = _peak()
         self._at.setdefault(stage, []).append((_now(), done))
+
+    def begins(self, word: str) -> str | None:
+        """The stage whose name begins so."""
+        return next((stage for stage in self._at if stage.startswith(word)), None)
 
     def first(self, stage: str) -> Took:
         """When it began."""

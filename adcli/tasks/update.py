@@ -18,7 +18,7 @@ from adcli.sizes import AskedSize
 from adcli.store import load
 from adcli.tasks.calibrate import calibrate_model, resized
 from adcli.tasks.dividing import divide_new, identify
-from adcli.tasks.engines import Machine, check_machine, learning_engine, own_extractor
+from adcli.tasks.engines import Machine, check_machine, choose_device, learning_engine, own_backbone
 from adcli.tasks.features import ImageFeatures
 from adcli.tasks.fit import Fitted, few_scored, write_fitted
 from adcli.tasks.holdout import LEAST_JOINED
@@ -77,8 +77,6 @@ def _update(
     pictures: bool,
     progress: Progress,
 ) -> Fitted:
-    from adcli.engines.torch import resolve_device
-
     spec = former.spec
     check_updates(DETECTORS[spec.method], former.detector.params)
     if machine.precision not in ("auto", spec.precision):
@@ -94,15 +92,14 @@ def _update(
     if not known:
         raise UsageError(f"none of the {len(images)} images fits the model; the first: {unreadable[0][1]}")
     divided = divide_new({image: digest for image, (digest, _) in known.items()}, former, holdout, rule)
-    extractor = own_extractor(former)
-    device = resolve_device(machine.device)
+    device = choose_device(machine)
+    extractor = own_backbone(former, machine, device)
     engine = learning_engine(extractor, machine, device, spec.precision, spec.image_size)
     features = ImageFeatures(
         [image for image, _ in divided.learn],
         [known[image][1] for image, _ in divided.learn],
         views,
         engine,
-        extractor,
         machine.threads,
         machine.batch_size,
         progress,

@@ -164,6 +164,24 @@ def test_scoring_with_openvino_imports_no_torch(
     assert ran.stdout.strip() == "0 ['openvino']"
 
 
+@pytest.mark.parametrize("more", [(), ("--holdout", "0"), ("--update",)], ids=["", "holdout-0", "update"])
+def test_padim_learns_without_torch(dataset: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    words = ["fit", str(dataset / "train"), "-m", str(tmp_path / "model.h5"), "--image-size", "64"]
+    lines = [[*words, *more]]
+    if more == ("--update",):
+        joining = [*words[:1], str(dataset / "test" / "good"), "--update", words[3], "-m", str(tmp_path / "newer.h5")]
+        lines = [[*words, "-p", "updatable=yes"], joining]
+    script = (
+        "import sys; from adcli.cli.app import app; from typer.testing import CliRunner\n"
+        f"for line in {lines!r}:\n"
+        "    ran = CliRunner().invoke(app, line)\n"
+        "    print(ran.exit_code, ran.stderr if ran.exit_code else '')\n"
+        "print(sorted({'torch', 'torchvision', 'openvino'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["0"] * len(lines) + ["['openvino']"]
+
+
 def trial(shift: float, several: int = 1) -> PrecisionTrial:
     """Ten good images and ten with a defect; in the tried precision `shift` is added to the lowest of these."""
     scores = np.array([*np.arange(10.0), *(np.arange(10.0) + 4.5)])

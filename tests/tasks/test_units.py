@@ -419,7 +419,7 @@ def test_names_that_are_no_utf8_can_be_parts_and_expressions_cannot(
 def test_what_cannot_be_is_refused_before_an_image_is_scored(
     views: Path, own: Path, adcli: Adcli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adcli.tasks.calibrate.gather", lambda *_: pytest.fail("scored"))
+    monkeypatch.setattr("adcli.tasks.precision.gather", lambda *_: pytest.fail("scored"))
     joint = ("--min-area", "9px", "--min-area", "99px")
     for words, code in (
         ((*joint, "--rule", "max"), 2),
