@@ -77,7 +77,7 @@ class Calibration:
     evidence: str  # held-out | leave-one-out: what the scores are of
     scores: np.ndarray  # (n,) float64, of the held-out images, or parts where images are grouped; ascending
     digests: np.ndarray  # (images, 32) uint8, sha256 of the images behind the scores, ascending
-    median_pixel: float  # of the held-out maps, every second row and column, each map counting alike
+    median_pixel: float  # of the held-out maps, rows and columns at even steps, each map counting alike
     low_pixel: float  # their 1 % quantile
     guard: GuardLimit | None  # None: the input guard is off
     structcore: StructCore | None  # of the held-out maps; None in files of an adcli that had none

@@ -34,13 +34,6 @@ def cores() -> int:
     return max(1, os.cpu_count() or 1)
 
 
-def prepare_process() -> None:
-    """What helps a process that works on many images; to be called before numpy is loaded. Threads of BLAS would only
-    wait beside those that each have an image, busily."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    keep_freed_memory()
-
-
 def keep_freed_memory() -> None:
     """Has glibc hold on to what arrays of some megabytes gave back, for the next ones, instead of asking the system
     for zeroed pages again each time, which took a fifth of an evaluation; and has the first of them lie in pages of

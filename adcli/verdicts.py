@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from adcli.guard import Look
 from adcli.image_scores import image_scores, measure_traits, words_for
-from adcli.model import Calibration, Model
+from adcli.model import Calibration, Model, Scales
 from adcli.regions import area_score, find_regions, row_tops
 from adcli.sizes import PixelSize
 from adcli.thresholds import p_value
@@ -63,9 +63,12 @@ def measure(model: Model, score_map: np.ndarray) -> Measured:
     sizes = tuple(size.pixels(width, height, model.pixel_pitch) for size in model.sizes)
     tops = row_tops(score_map)
     levels = np.array([area_score(score_map, size, tops) for size in sizes])
-    if model.scales is None:
-        return Measured(sizes, levels, float(levels[0]), tops)
-    return Measured(sizes, levels, float(joint_score(levels, model.scales.centre, model.scales.spread)), tops)
+    return Measured(sizes, levels, float(score_of(levels, model.scales)), tops)
+
+
+def score_of(levels: np.ndarray, scales: Scales | None) -> Any:
+    """The image scores (...) of the levels (..., k) that several sizes reach."""
+    return levels[..., 0] if scales is None else joint_score(levels, scales.centre, scales.spread)
 
 
 def map_thresholds(model: Model, threshold: float) -> np.ndarray:

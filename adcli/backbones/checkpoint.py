@@ -59,7 +59,7 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray] | None:
         if key not in kept:
             kept[key] = np.frombuffer(
                 archive.read(parts[f"data/{key}"]), tensor.storage.dtype
-            ).copy()  # to be written to
+            ).copy()  # OpenVINO shares only what may be written to
         arrays[name] = tensor.on(kept[key])
     return arrays
 

@@ -17,7 +17,7 @@ from adcli.backbones import BACKBONES, EMBEDDED, PIXELS, RANDOM, find_backbone
 from adcli.backbones.embedded import Embedded
 from adcli.backbones.joined import JoinedExtractor, part_of_state
 from adcli.backbones.pixels import Pixels
-from adcli.backbones.stepped import MEAN, STD, Shape
+from adcli.backbones.stepped import COUNTER, MEAN, STD, Shape
 from adcli.errors import EnvironmentFault, UsageError
 
 # These two compute their own initial weights slowly and warn about it unless told not to, and their published weights
@@ -29,8 +29,6 @@ _UNTRACEABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeE
 
 # What networks are initialised by; those of `init` are answered for at once, as within them no mode is asked again.
 _DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_)
-
-_COUNTER = "num_batches_tracked"  # of batch norm, used in training only
 
 
 class Extractor(torch.nn.Module):
@@ -60,7 +58,11 @@ class Extractor(torch.nn.Module):
     def state(self) -> dict[str, np.ndarray]:
         """The weights up to the last used layer, float32, by torchvision's names: what `build_extractor` takes back."""
         state = self.network.state_dict()
-        return {name: value.cpu().numpy() for name, value in state.items() if not name.endswith(_COUNTER)}
+        return {name: value.cpu().numpy() for name, value in state.items() if not name.endswith(COUNTER)}
+
+    def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """See `layer_shapes`."""
+        return layer_shapes(self, size)
 
     def for_inference(self) -> torch.nn.Module:
         """The same function in less time: batch norm folded into the convolutions, channels last in memory."""
@@ -269,13 +271,13 @@ def _refuse_other_networks(extractor: Extractor, model: torch.nn.Module, state: 
     for key, value in state.items():
         if key not in known and key.partition(".")[0] in inside:
             raise EnvironmentFault(f"These are weights of another network than {name}, which has no {key}.")
-        if key in used and not key.endswith(_COUNTER) and tuple(value.shape) != tuple(used[key].shape):
+        if key in used and not key.endswith(COUNTER) and tuple(value.shape) != tuple(used[key].shape):
             raise EnvironmentFault(
                 f"These are weights of another network than {name}: "
                 f"{key} has shape {tuple(value.shape)} instead of {tuple(used[key].shape)}."
             )
     # A part is the beginning of the network; a gap before its end is another, shallower network.
-    needed = [key for key in used if not key.endswith(_COUNTER)]
+    needed = [key for key in used if not key.endswith(COUNTER)]
     last = max(number for number, key in enumerate(needed) if key in state)
     if missing := [key for key in needed[:last] if key not in state]:
         raise EnvironmentFault(f"These are weights of another network than {name}, which also has {missing[0]}.")
@@ -285,7 +287,7 @@ def _needed(extractor: Extractor, state: Mapping[str, Any]) -> dict[str, torch.T
     """Those of the weights that the network uses, in float32 (some published files hold float16)."""
     name, needed = extractor.name, {}
     for key in extractor.network.state_dict():
-        if key.endswith(_COUNTER):
+        if key.endswith(COUNTER):
             needed[key] = torch.tensor(0)
             continue
         if key not in state:

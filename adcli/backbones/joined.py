@@ -35,6 +35,12 @@ class JoinedExtractor(torch.nn.Module):
         """The weights of all parts: what `build_extractor` takes back."""
         return {f"{part.name}.{key}": value for part in self.parts for key, value in part.state().items()}
 
+    def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """See `adcli.backbones.extractor.layer_shapes`."""
+        from adcli.backbones.extractor import layer_shapes
+
+        return layer_shapes(self, size)
+
     def for_inference(self) -> torch.nn.Module:
         """The same function in less time."""
         faster = JoinedExtractor(self.name, self.layers, self.parts)

@@ -30,6 +30,10 @@ class Pixels(torch.nn.Module):
         """No weights."""
         return {}
 
+    def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+        """(C, h, w) of the one layer for images of size (H, W)."""
+        return [(3, *size)]
+
     def for_inference(self) -> torch.nn.Module:
         """Itself."""
         return self

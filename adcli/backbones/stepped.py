@@ -20,7 +20,7 @@ from adcli.graphs.network import Network, Step
 # Of ImageNet's pixels, red, green and blue: what all of them take.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-_COUNTER = "num_batches_tracked"  # of batch norm, used in training only
+COUNTER = "num_batches_tracked"  # of batch norm, used in training only
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -198,7 +198,7 @@ def _exactly(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) ->
     modules = {key.partition(".")[0] for key in shapes}
     for key in state:
         norm, _, part = key.rpartition(".")
-        known = key in shapes or (part == _COUNTER and f"{norm}.running_var" in shapes)
+        known = key in shapes or (part == COUNTER and f"{norm}.running_var" in shapes)
         if not known and key.partition(".")[0] in modules:
             return None
     weights = {}

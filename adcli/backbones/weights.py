@@ -136,7 +136,7 @@ def _read(name: str, path: Path) -> dict[str, Any]:
     from adcli.backbones.checkpoint import read_plain
 
     arrays = read_plain(path)
-    return read_checkpoint(path) if arrays is None else arrays
+    return read_checkpoint(path) if arrays is None else _own_names(arrays)
 
 
 def pull(name: str, *, offline: bool = False, progress: Progress = no_progress, url: str | None = None) -> Entry:
@@ -227,9 +227,14 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
             raise EnvironmentFault(
                 f"{path} holds more than weights: {name!r} is {type(value).__name__}; expected a dict of tensors."
             )
-    if all(name.startswith("module.") for name in content):  # written by a DataParallel model
-        content = {name.removeprefix("module."): value for name, value in content.items()}
-    return dict(content)
+    return _own_names(content)
+
+
+def _own_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a DataParallel model writes before each."""
+    if all(name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return dict(state)
 
 
 def state_digest(state: Mapping[str, np.ndarray]) -> str:

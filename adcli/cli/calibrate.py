@@ -61,9 +61,9 @@ def calibrate(
     adcli calibrate ./held-out --image-stage own
     adcli calibrate ./held-out --group-by '(part[0-9]+)_' --leave-out-group 'lot[0-9]+'
     """
-    from adcli.parallel import prepare_process
+    from adcli.parallel import keep_freed_memory
 
-    prepare_process()
+    keep_freed_memory()
     from adcli.report.calibration_json import calibration_json
     from adcli.report.calibrations import calibration_tables
     from adcli.sizes import AskedSize, parse_pitch

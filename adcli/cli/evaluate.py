@@ -78,9 +78,9 @@ def evaluate(
     adcli eval ./dataset --from ./results
     adcli eval ./dataset --from ./their-maps --baseline ./evaluated
     """
-    from adcli.parallel import prepare_process
+    from adcli.parallel import keep_freed_memory
 
-    prepare_process()
+    keep_freed_memory()
     from adcli.files import hold
     from adcli.report import evaluations as report
     from adcli.report.evaluation_files import write_evaluation

@@ -140,9 +140,9 @@ def fit(
     adcli fit ./good-few --method patchcore --rotate 8 --brightness 0.8:1.2
     adcli fit ./good -p updatable=yes && adcli fit ./good-of-today --update model.h5 --model newer.h5
     """
-    from adcli.parallel import prepare_process
+    from adcli.parallel import keep_freed_memory
 
-    prepare_process()
+    keep_freed_memory()
     from adcli.backbones import EMBEDDED, JOIN, RANDOM
     from adcli.geometry.augmentation import Augmentation
     from adcli.report.backbones import beside

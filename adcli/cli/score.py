@@ -51,9 +51,9 @@ def score(
     adcli score ./incoming --out ./results --junit --sqlite line-3.db
     adcli score ./incoming --out ./results --html
     """
-    from adcli.parallel import prepare_process
+    from adcli.parallel import keep_freed_memory
 
-    prepare_process()
+    keep_freed_memory()
     from adcli.report.tables import score_json, score_table
     from adcli.tasks.engines import Machine
     from adcli.tasks.score import Outputs

@@ -39,7 +39,7 @@ class PatchScores(NamedTuple):
 class Batch(NamedTuple):
     """Features of some good images, or of tiles of them."""
 
-    layers: tuple[Tensor, ...]  # a float32 tensor (N, C, h, w) for every layer
+    layers: tuple[Tensor, ...]  # a float32 tensor (N, C, h, w) for every layer; of `reduced` features an array
     inside: Tensor | None = None  # (N, h, w) bool on the first layer's grid: the patches to learn from; None: all
 
     def patches(self, vectors: Tensor) -> Tensor:
@@ -71,8 +71,8 @@ class ReducedFeatures(Features, Protocol):
     """What features may offer beside."""
 
     def reduced(self, reduce: Reduce) -> Iterator[Batch] | None:
-        """The same batches in one pass, with what `reduce` makes of the layers of an input, (N, n, D), as their only
-        layer; None where that cannot be computed along with the network."""
+        """The same batches in one pass, as arrays, with what `reduce` makes of the layers of an input, (N, n, D), as
+        their only layer; None where that cannot be computed along with the network."""
         ...
 
 

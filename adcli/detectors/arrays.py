@@ -13,8 +13,8 @@ Values = Any
 """An array, or a tensor."""
 
 
-def on_host(values: Values) -> Values:
-    """A tensor in the CPU's memory as an array, without a copy; else what is given."""
+def array_if_on_cpu(values: Values) -> Values:
+    """A tensor in the CPU's memory as an array, without a copy; one on a GPU as it is."""
     if isinstance(values, np.ndarray) or values.device.type != "cpu":
         return values
     return values.numpy()
@@ -34,17 +34,17 @@ def like(values: Values, other: np.ndarray) -> Values:
     return torch.as_tensor(other, device=values.device)
 
 
-def zeros(values: Values, shape: tuple[int, ...], double: bool = False) -> Values:
-    """Zeros of this kind, in float32 or float64."""
+def zeros(values: Values, shape: tuple[int, ...], wide: bool = False) -> Values:
+    """Zeros of this kind, in float32, or float64 where `wide`."""
     if isinstance(values, np.ndarray):
-        return np.zeros(shape, np.float64 if double else np.float32)
+        return np.zeros(shape, np.float64 if wide else np.float32)
     import torch
 
-    return values.new_zeros(shape, dtype=torch.float64 if double else torch.float32)
+    return values.new_zeros(shape, dtype=torch.float64 if wide else torch.float32)
 
 
 def double(values: Values) -> Values:
-    """In float64."""
+    """A copy of float32 in float64."""
     return values.astype(np.float64) if isinstance(values, np.ndarray) else values.double()
 
 
@@ -54,16 +54,19 @@ def inverse_cholesky(covariances: Values) -> Values:
     Raises:
         ValueError: one of them is singular.
     """
-    try:
-        if isinstance(covariances, np.ndarray):
+    if isinstance(covariances, np.ndarray):
+        try:
             return _inverted(np.linalg.cholesky(covariances))
-        import torch
+        except np.linalg.LinAlgError as error:
+            raise ValueError("a covariance is singular") from error
+    import torch
 
+    try:
         lower = torch.linalg.cholesky(covariances)
-        identity = torch.eye(lower.shape[1], dtype=lower.dtype, device=lower.device)
-        return torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
-    except (np.linalg.LinAlgError, RuntimeError) as error:
+    except torch.linalg.LinAlgError as error:
         raise ValueError("a covariance is singular") from error
+    identity = torch.eye(lower.shape[1], dtype=lower.dtype, device=lower.device)
+    return torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
 
 
 _FEW = 16  # rows of a triangle that are solved for one by one

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from adcli.detectors import ReducedFeatures, check_finite
-from adcli.detectors.arrays import Values, as_array, double, like, on_host, zeros
+from adcli.detectors.arrays import Values, array_if_on_cpu, as_array, double, like, zeros
 from adcli.detectors.padim_graph import reduce_layers
 from adcli.detectors.shrinkage import moved
 from adcli.errors import UsageError
@@ -66,7 +66,7 @@ def learn_moments(features: Features, reduction: Reduction, upsample: str, highe
             positions, dims = shift.shape
             count, sums = zeros(shift, (positions,)), zeros(shift, (positions, dims))
             scatter = zeros(shift, (positions, dims, dims))
-            cubes, fourths = zeros(shift, (positions, dims), double=True), zeros(shift, (positions,), double=True)
+            cubes, fourths = zeros(shift, (positions, dims), wide=True), zeros(shift, (positions,), wide=True)
             held = zeros(shift, (_TOGETHER, positions, dims))
         for first in range(0, len(vectors), _TOGETHER):
             some = vectors[first : first + _TOGETHER]
@@ -123,8 +123,8 @@ def _vectors(features: Features, reduction: Reduction, upsample: str) -> Iterato
     reduce = None
     for batch in features:
         reduce = reduce or reduction.on(features.shapes, upsample, batch.layers[0].device)
-        vectors = on_host(reduce(batch.layers).transpose(0, 1))
-        yield vectors, None if batch.inside is None else on_host(batch.inside)
+        vectors = array_if_on_cpu(reduce(batch.layers).transpose(0, 1))
+        yield vectors, None if batch.inside is None else array_if_on_cpu(batch.inside)
 
 
 def _only_copies(reduction: Reduction, shapes: Sequence[tuple[int, int, int]]) -> bool:
@@ -159,9 +159,10 @@ def kept(moments: Moments) -> Kept:
     return Kept(as_array(moments.count), packed, *higher)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def joined(old: Kept, old_mean: np.ndarray, old_images: int, new: Moments) -> Moments:
-    """Moments of the old images and the new ones together (Chan, Golub and LeVeque 1979). Takes the new ones' scatter
-    for its own."""
+    """Moments of the old images and the new ones together (Chan, Golub and LeVeque 1979). Writes over the new ones'
+    scatter, cubes and fourths."""
     dims = new.mean.shape[1]
     count, mean = like(new.mean, old.count), like(new.mean, old_mean)
     total = count + new.count
@@ -180,7 +181,7 @@ def joined(old: Kept, old_mean: np.ndarray, old_images: int, new: Moments) -> Mo
             one = moved(
                 double((apart * share)[part]),
                 double(count[part]),
-                zeros(mean, mean[part].shape, double=True),
+                zeros(mean, mean[part].shape, wide=True),
                 double(before),
                 like(mean, old.cubes[part]),
                 like(mean, old.fourths[part]),
@@ -188,7 +189,7 @@ def joined(old: Kept, old_mean: np.ndarray, old_images: int, new: Moments) -> Mo
             other = moved(
                 double((apart * (share - 1))[part]),
                 double(new.count[part]),
-                zeros(mean, mean[part].shape, double=True),
+                zeros(mean, mean[part].shape, wide=True),
                 double(scatter[part]),
                 cubes[part],
                 fourths[part],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -41,27 +42,36 @@ class LearningEngine(Protocol):
 
     device: Any  # whose str is cpu, cuda or cuda:N
     precision: str
+    batch: int  # images that a torch detector is to compare at once
 
     def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
         """(C, h, w) of each layer for images of size (H, W)."""
         ...
 
-    def begin(self) -> None:
-        """To be called once before `learn`, on the thread that learns. Not needed of what is `reduced`."""
-        ...
-
     def reduced(self, reduce: Reduce) -> LearningEngine | None:
-        """The engine whose `learn` gives what `reduce` makes of all layers, an array (N, n, D), as the only one, and
-        the patches to learn from as an array; None where that cannot be computed along with the network."""
+        """The engine whose `learn` gives what `reduce` makes of all layers, an array (N, n, D), as the only one; None
+        where that cannot be computed along with the network."""
         ...
 
-    def learn(
-        self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
-    ) -> tuple[tuple[Any, ...], Any, np.ndarray]:
-        """Features of prepared pixels (N, H, W, 3), tensors (N, C, h, w), the patches (N, h, w) bool to learn from on
-        the same device, and the pooled features (N, D); `stacked` inputs, which are not `reduced`, become one image,
-        above each other."""
+    def learn(self, pixels: np.ndarray) -> tuple[tuple[Any, ...], np.ndarray]:
+        """Features (N, C, h, w) of prepared pixels (N, H, W, 3), and pooled ones (N, D). On any thread."""
         ...
+
+    def features_alone(self, pixels: np.ndarray) -> tuple[Any, ...]:
+        """Features of prepared pixels as tensors, an image's the same in any company."""
+        ...
+
+    def hand_over(
+        self, layers: tuple[Any, ...], inside: np.ndarray | None, stacked: bool
+    ) -> tuple[tuple[Any, ...], Any]:
+        """What `learn` has given as tensors, and the patches (N, h, w) bool to learn from; `stacked` inputs become one
+        image, above each other. On the thread that learns."""
+        ...
+
+
+def place_of_deepest(shapes: Sequence[Sequence[int]]) -> int:
+    """The layer (N, C, h, w) of the smallest grid, of several the last."""
+    return min(reversed(range(len(shapes))), key=lambda place: shapes[place][2] * shapes[place][3])
 
 
 def may_have_gpu() -> bool:

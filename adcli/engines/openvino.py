@@ -19,10 +19,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from adcli.engines import CPU_BATCH, PRECISIONS, Scored
+from adcli.engines import CPU_BATCH, Scored, place_of_deepest
 from adcli.engines.openvino_library import openvino
 from adcli.engines.openvino_operations import OpenVINOOperations
-from adcli.errors import EnvironmentFault, UsageError
+from adcli.errors import EnvironmentFault
 from adcli.graphs import Direct, DirectGraph, Graph, Node, Reduce
 from adcli.graphs.network import Network, build
 
@@ -137,8 +137,6 @@ class OpenVINONetwork:
         reduce: Reduce | None = None,
     ):
         """`batch`: images that a torch detector is to compare at once; `reduce`: see `reduced`."""
-        if precision not in PRECISIONS:
-            raise UsageError(f"there is no precision {precision!r}: write auto, {' or '.join(PRECISIONS)}")
         self.precision, self.batch = precision, batch or CPU_BATCH
         self._made_of = network, weights, image_size, precision, threads, batch
         self._reduced = reduce is not None
@@ -158,31 +156,28 @@ class OpenVINONetwork:
         """Of the one size that it is made for."""
         return list(self._shapes)
 
-    def begin(self) -> None:
-        """Detectors that learn from tensors import torch, which is not to use other cores."""
-        from adcli.engines.torch import use_one_core
-
-        use_one_core()
-
     def reduced(self, reduce: Reduce) -> OpenVINONetwork:
         """The network that gives two arrays, what `reduce` makes of all layers and the deepest layer as it is."""
         return OpenVINONetwork(*self._made_of, reduce)
 
-    def learn(
-        self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
-    ) -> tuple[tuple[Any, ...], Any, np.ndarray]:
+    def learn(self, pixels: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         """See LearningEngine."""
         layers = self(pixels)
-        deepest = layers[-1] if self._reduced else layers[_place_of_deepest([layer.shape for layer in layers])]
+        deepest = layers[-1] if self._reduced else layers[place_of_deepest([layer.shape for layer in layers])]
         pooled = np.stack([image.mean((1, 2)) for image in deepest])  # one by one: sums in one order
-        if self._reduced:
-            return (layers[0],), inside, pooled
+        return tuple(layers[:1] if self._reduced else layers), pooled
+
+    def hand_over(
+        self, layers: tuple[np.ndarray, ...], inside: np.ndarray | None, stacked: bool
+    ) -> tuple[tuple[Any, ...], Any]:
+        """See LearningEngine. Here torch is imported, while other threads go on."""
         import torch
 
-        from adcli.engines.torch import on_top
+        from adcli.engines.torch import on_top, use_one_core
 
+        use_one_core()
         seen = None if inside is None else torch.from_numpy(inside)
-        return *on_top(tuple(map(torch.from_numpy, layers)), seen, stacked), pooled
+        return on_top(tuple(map(torch.from_numpy, layers)), seen, stacked)
 
     def features_alone(self, pixels: np.ndarray) -> tuple[Any, ...]:
         """A tensor (N, C, h, w) for every layer; an image's is the same in any company."""
@@ -293,12 +288,7 @@ def _front(
 
 
 def _deepest(layers: Sequence[Node]) -> Node:
-    return layers[_place_of_deepest([tuple(layer.output(0).shape) for layer in layers])]
-
-
-def _place_of_deepest(shapes: Sequence[tuple[int, ...]]) -> int:
-    """The layer (N, C, h, w) of the smallest grid, of several the last."""
-    return min(reversed(range(len(shapes))), key=lambda place: shapes[place][2] * shapes[place][3])
+    return layers[place_of_deepest([tuple(layer.output(0).shape) for layer in layers])]
 
 
 def _back(graph: Graph, shapes: Sequence[tuple[int, ...]], precision: str) -> openvino.Model:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adcli.engines import CPU_BATCH, PRECISIONS, Scored, fast_bf16_cpu
+from adcli.engines import CPU_BATCH, PRECISIONS, LearningEngine, Scored, fast_bf16_cpu, place_of_deepest
 from adcli.errors import EnvironmentFault, UsageError
 
 if TYPE_CHECKING:
@@ -76,12 +76,7 @@ class TorchEngine:
 
     def layer_shapes(self, size: tuple[int, int]) -> list[tuple[int, int, int]]:
         """See LearningEngine."""
-        from adcli.backbones.extractor import layer_shapes
-
-        return layer_shapes(self._extractor, size)
-
-    def begin(self) -> None:
-        """Nothing is left to be done."""
+        return self._extractor.layer_shapes(size)
 
     def reduced(self, reduce: Reduce) -> None:
         """Not by torch: see LearningEngine."""
@@ -94,13 +89,16 @@ class TorchEngine:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return tuple(layer.float() for layer in self._network(batch))
 
-    def learn(
-        self, pixels: np.ndarray, inside: np.ndarray | None, stacked: bool
-    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None, np.ndarray]:
+    def learn(self, pixels: np.ndarray) -> tuple[tuple[torch.Tensor, ...], np.ndarray]:
         """See LearningEngine."""
         layers = self.features(pixels)
-        seen = None if inside is None else torch.from_numpy(inside).to(self.device)
-        return *on_top(layers, seen, stacked), pool(layers)
+        return layers, pool(layers)
+
+    def hand_over(
+        self, layers: tuple[torch.Tensor, ...], inside: np.ndarray | None, stacked: bool
+    ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
+        """See LearningEngine."""
+        return on_top(layers, None if inside is None else torch.from_numpy(inside).to(self.device), stacked)
 
     def features_alone(self, pixels: np.ndarray) -> tuple[torch.Tensor, ...]:
         """The same, each image on its own, so that its features are the same in any company."""
@@ -118,14 +116,14 @@ def use_one_core() -> None:
 @torch.inference_mode()
 def pool(features: tuple[torch.Tensor, ...]) -> np.ndarray:
     """Features (N, C, h, w) of several layers to those of the deepest, averaged over its grid: (N, C) float32."""
-    deepest = min(reversed(features), key=lambda layer: layer.shape[2] * layer.shape[3])
+    deepest = features[place_of_deepest([layer.shape for layer in features])]
     return torch.stack([image.mean((1, 2)) for image in deepest]).cpu().numpy()  # one by one: sums in one order
 
 
 class TorchScorer:
     """A backbone and a detector: prepared pixels to patch scores. Safe to call from several threads on a CPU."""
 
-    def __init__(self, engine: TorchEngine, detector: Any, left_out: bool = False, stacked: int = 1):
+    def __init__(self, engine: LearningEngine, detector: Any, left_out: bool = False, stacked: int = 1):
         """`left_out`: ready for the images that the detector learnt from, each to be scored as if it had not been.
 
         `stacked` inputs are one image to the detector: its batches are of so many.
@@ -172,12 +170,12 @@ class TorchScorer:
 
 
 def on_top(
-    layers: tuple[torch.Tensor, ...], seen: torch.Tensor | None, stacked: bool
+    layers: tuple[torch.Tensor, ...], inside: torch.Tensor | None, stacked: bool
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor | None]:
-    """Layers and patches to learn from as they are, or those of `stacked` inputs as those of one image."""
+    """Layers and patches to learn from, those of `stacked` inputs as those of one image."""
     if not stacked:
-        return layers, seen
-    return stack(layers), None if seen is None else seen.flatten(0, 1).unsqueeze(0)
+        return layers, inside
+    return stack(layers), None if inside is None else inside.flatten(0, 1).unsqueeze(0)
 
 
 def stack(features: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

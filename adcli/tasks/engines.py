@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from adcli.backbones import PIXELS
-from adcli.backbones.stepped import SteppedBackbone, stepped
 from adcli.detectors import Method
 from adcli.engines import PRECISIONS, LearningEngine, Scorer, fast_bf16_cpu, may_have_gpu
 from adcli.errors import EnvironmentFault, UsageError
@@ -167,6 +166,8 @@ def learning_engine(
 
 def steps_of(extractor: Any) -> Network | None:
     """The steps of a backbone; None where it does something that is no step."""
+    from adcli.backbones.stepped import SteppedBackbone
+
     if isinstance(extractor, SteppedBackbone):
         return extractor.network
     from adcli.backbones.tracing import network_of
@@ -176,6 +177,8 @@ def steps_of(extractor: Any) -> Network | None:
 
 def own_backbone(model: Model, machine: Machine, device: Any) -> Any:
     """The backbone with the weights in the model, to learn with: without torch, where that is possible."""
+    from adcli.backbones.stepped import stepped
+
     if follows_steps(machine, device, model.spec.precision):
         found = stepped(model.spec.backbone, model.spec.layers, model.weights)
         if found is not None:
@@ -244,9 +247,12 @@ def _with_openvino(model: Model, machine: Machine, graph: Graph) -> Opened:
 
 def _with_torch(model: Model, machine: Machine, stacked: int, extractor: Any, left_out: bool, alike: bool) -> Opened:
     """`alike`: torch is what the threshold was set by; in its place it scores in float32 unless told otherwise."""
-    from adcli.engines.torch import TorchEngine, TorchScorer, fast_bf16, resolve_device
+    import torch
 
-    device = resolve_device(machine.device)
+    from adcli.backbones.stepped import SteppedBackbone
+    from adcli.engines.torch import TorchEngine, TorchScorer, fast_bf16
+
+    device = torch.device(choose_device(machine))
     precision, notes = _choose_precision(model, machine.precision, lambda: fast_bf16(device))
     if not alike and machine.precision == "auto":
         precision, notes = "fp32", []

@@ -7,7 +7,6 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -20,10 +19,10 @@ from adcli.parts import Grouping
 from adcli.sizes import PixelSize
 from adcli.tasks.mapping import Mapped, Mapper
 from adcli.thresholds.estimators import QUANTILE, Evidence, Rule
-from adcli.thresholds.joint import joint_score, learn_scales
+from adcli.thresholds.joint import learn_scales
 from adcli.thresholds.pixels import PixelPool, Pixels, PixelSummary
 from adcli.types import Progress
-from adcli.verdicts import measure
+from adcli.verdicts import measure, score_of
 
 _SKETCH = (np.arange(256) + 0.5) / 256  # quantiles kept of each held-out map
 _SKETCHED = 1 << 16  # pixels of a map that they are taken of, at least, where it has so many
@@ -108,11 +107,6 @@ def gather(model: Model, mapper: Mapper, images: Sequence[FoundImage], rule: Rul
             "threshold stands on the others"
         )
     return _units(measured, pixels, scales, model.group_by is not None, found.unreadable, notes)
-
-
-def score_of(levels: np.ndarray, scales: Scales | None) -> Any:
-    """The image score of the levels (..., k) of the sizes, as `verdicts.measure` has it."""
-    return levels[..., 0] if scales is None else joint_score(levels, scales.centre, scales.spread)
 
 
 def learn_scales_from(model: Model, mapper: Mapper, images: Sequence[FoundImage], progress: Progress) -> Scales:

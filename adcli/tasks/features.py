@@ -70,8 +70,8 @@ class ImageFeatures:
         self._least = least
 
     def __iter__(self) -> Iterator[Batch]:
-        self._engine.begin()
-        yield from self._batches(self._engine)
+        for batch in self._batches(self._engine):
+            yield Batch(*self._engine.hand_over(batch.layers, batch.inside, self._stacked > 1))
 
     def reduced(self, reduce: Reduce) -> Iterator[Batch] | None:
         """The batches with what `reduce` makes of an input's layers, (N, n, D), as the only layer; None where that
@@ -164,5 +164,5 @@ class ImageFeatures:
         if any(one is not None for _, one in inputs):
             everywhere = np.ones(self.grid, bool)
             inside = np.stack([everywhere if one is None else one for _, one in inputs])
-        layers, seen, pooled = engine.learn(pixels, inside, self._stacked > 1)
-        return Batch(layers, seen), pooled
+        layers, pooled = engine.learn(pixels)
+        return Batch(layers, inside), pooled

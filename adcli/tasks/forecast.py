@@ -244,7 +244,8 @@ def _seconds(cost: Cost, found: Probe, given: Given, held_out: int, weights_byte
     fit += _SECOND.times((cost.stored + weights_bytes) / _WRITTEN_BYTES_S)
     if held_out:
         fit += found.ready + score.times(held_out) + _SECOND.times(_DRAWN_S)
-        fit += (found.compare + more.times(3)).times(min(MOST, held_out))
+        if found.compare is not None:  # with a defect, and both in float32
+            fit += (found.compare + more.times(3)).times(min(MOST, held_out))
     return fit, score
 
 

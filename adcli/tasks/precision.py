@@ -18,11 +18,11 @@ from adcli.metrics.images import auroc
 from adcli.model import Model, PrecisionCheck
 from adcli.parallel import batches, stream
 from adcli.tasks.engines import TORCH, Machine
-from adcli.tasks.evidence import Gathered, HeldOut, gather, score_of
+from adcli.tasks.evidence import Gathered, HeldOut, gather
 from adcli.tasks.mapping import Mapped, Mapper
 from adcli.thresholds.estimators import Rule
 from adcli.types import Progress
-from adcli.verdicts import measure
+from adcli.verdicts import measure, score_of
 
 COMPARING = "comparing"  # the stage's name begins so
 MOST = 40  # good images, and as many planted ones

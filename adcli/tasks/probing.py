@@ -29,7 +29,7 @@ from adcli.tasks.recipe import Recipe
 
 LEAST = LEAST_HELD_OUT + LEAST_LEARNT  # images that a probe takes
 _ROUNDS = 2  # batches a thread that are learnt from: the first one warms up
-_FEW_CHANNELS = 40  # of a padim that costs little; some are of every layer
+_FEW_CHANNELS = 40  # of a padim that costs little; there are nearly always some of every layer
 _WORK = 1e11  # multiply-adds a thread that the network may do in whole batches: about a second
 _IDENTIFYING, _LEARNING, _SCORING = "identifying images", "learning from images", "scoring held-out images"  # stages
 _SCORED = (0, 3, 4, 5)  # exit codes of a `score` that came to its end: docs/cli.md
@@ -62,9 +62,6 @@ class Took(NamedTuple):
         return Took(max(0.0, self.wall - other.wall), max(0.0, self.cpu - other.cpu))
 
 
-_NOTHING = Took(0.0, 0.0)
-
-
 @dataclass(frozen=True)
 class Probe:
     """What was measured."""
@@ -76,7 +73,7 @@ class Probe:
     learn: Took  # an image
     ready: Took  # from the last image learnt from to the first that is scored
     score: Took  # an image
-    compare: Took  # an image with and without a defect, in float32 too; nothing where that is the only precision
+    compare: Took | None  # of an image, bf16 with float32; None where float32 is the only precision
     score_start: Took | None  # of a whole `adcli score`, before and after the images
     idle_bytes: int | None  # before the first image passes the network
     peak_bytes: int | None  # of the fit of the light method; None where the system does not tell
@@ -132,7 +129,7 @@ def probe(images: Sequence[FoundImage], recipe: Recipe, backbone: Backbone, thre
         learn=learn,
         ready=clock.first(_SCORING).less(clock.last(_LEARNING)),
         score=score,
-        compare=clock.each(comparing) if (comparing := clock.begins(COMPARING)) else _NOTHING,
+        compare=clock.each(comparing) if (comparing := clock.stage_named(COMPARING)) else None,
         score_start=None if whole is None else whole.less(score.times(len(scored))),
         idle_bytes=clock.idle_bytes,
         peak_bytes=peak,
@@ -168,14 +165,19 @@ class _Clock:
 
     def __init__(self) -> None:
         self._at: dict[str, list[tuple[Took, int]]] = {}
+        self._over: set[str] = set()
         self.idle_bytes: int | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        if done == 0 and stage in self._at:
+            self._over.add(stage)  # a second pass, which is not what one costs
+        if stage in self._over:
+            return
         if stage == _LEARNING and stage not in self._at:
             self.idle_bytes = _peak()
         self._at.setdefault(stage, []).append((_now(), done))
 
-    def begins(self, word: str) -> str | None:
+    def stage_named(self, word: str) -> str | None:
         """The stage whose name begins so."""
         return next((stage for stage in self._at if stage.startswith(word)), None)
 
@@ -209,9 +211,12 @@ def _now() -> Took:
 
 
 def _product() -> Took:
-    """The best of a few products of matrices; torch has one thread since it has fitted."""
+    """The best of a few products of matrices, on one core."""
     import torch
 
+    from adcli.engines.torch import use_one_core
+
+    use_one_core()
     rows, inner, columns = _GEMM
     left, right = torch.ones(rows, inner), torch.ones(inner, columns)
     each = []

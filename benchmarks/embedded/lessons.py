@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from adcli.backbones.embedded import MEAN, STD
 from adcli.backbones.extractor import build_extractor
+from adcli.backbones.stepped import MEAN, STD
 from adcli.backbones.weights import read_checkpoint
 
 LAYERS = ("layer1", "layer2", "layer3")

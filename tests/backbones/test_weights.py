@@ -348,9 +348,9 @@ def test_wrapped_and_prefixed_checkpoints_are_read_as_their_tensors(
 ) -> None:
     file = tmp_path / "checkpoint.pth"
     torch.save(wrap({f"{prefix}conv1.weight": torch.arange(3.0)}), file)
-    state = weights.read_checkpoint(file)
-    assert list(state) == ["conv1.weight"]
-    assert state["conv1.weight"].tolist() == [0.0, 1.0, 2.0]
+    for state in (weights.read_checkpoint(file), weights.read_weights("resnet18", file=file)):
+        assert list(state) == ["conv1.weight"]
+        assert state["conv1.weight"].tolist() == [0.0, 1.0, 2.0]
 
 
 def test_damaged_and_foreign_files_are_refused_in_a_sentence(tmp_path: Path, partial: bytes) -> None:

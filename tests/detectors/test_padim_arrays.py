@@ -60,7 +60,7 @@ def test_numpy_torch_and_reduced_vectors_agree(kind, shrinkage, inside, monkeypa
             return first, first.updated(features(more, 2), np.random.default_rng(4))
 
     expected = learn(ArrayFeatures)
-    tensors = learn(ArrayFeatures, on_host=lambda values: values)  # as on a GPU
+    tensors = learn(ArrayFeatures, array_if_on_cpu=lambda values: values)  # as on a GPU
     reduced = learn(ReducedFeatures)
     few = learn(ReducedFeatures, _TOGETHER=3)
     for found in (tensors, reduced, few):

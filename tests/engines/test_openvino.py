@@ -173,8 +173,9 @@ def test_channels_taken_inside_the_network_are_those_taken_of_its_layers_to_the_
     reduced = whole.reduced(
         lambda ops, layers: ops.reshape(reduce_layers(ops, reduction, shapes, False, layers), (1, -1, dims))
     )
-    layers, _, expected_pooled = whole.learn(images, None, False)
-    (vectors,), _, pooled = reduced.learn(images, None, False)
+    layers, expected_pooled = whole.learn(images)
+    (vectors,), pooled = reduced.learn(images)
+    layers = tuple(map(torch.from_numpy, layers))
     assert np.array_equal(vectors, reduction.on(shapes, "nearest", "cpu")(layers).transpose(0, 1))
     assert np.array_equal(pooled, expected_pooled)
 

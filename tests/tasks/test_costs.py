@@ -140,3 +140,11 @@ def test_what_the_table_lacks_is_not_guessed() -> None:
     assert shapes_of(find_backbone("resnet18", ["conv1"]), ["conv1"], (64, 64)) is None
     assert weights_of(find_backbone("resnet18", ["conv1"]), ["conv1"]) is None
     assert set(NETWORKS) <= {*BACKBONES, EMBEDDED}
+
+
+def test_images_that_padim_holds_are_those_of_its_code() -> None:
+    from adcli.detectors import moments
+    from adcli.detectors.padim_graph import PaDiMGraph
+    from adcli.tasks import costs
+
+    assert (moments._TOGETHER, PaDiMGraph.together) == (costs._TOGETHER, costs._COMPARED_AT_ONCE)

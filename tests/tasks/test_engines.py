@@ -15,8 +15,10 @@ from adcli.detectors import DETECTORS
 from adcli.errors import EnvironmentFault, UsageError
 from adcli.model import Model
 from adcli.store import load
-from adcli.tasks.engines import Machine, _missing, check_machine, open_scorer
+from adcli.tasks.engines import Machine, _missing, check_machine, choose_device, open_scorer
+from adcli.tasks.evidence import gather
 from adcli.tasks.precision import PrecisionTrial
+from adcli.types import no_progress
 from tests.conftest import QUICK, Adcli
 from tests.tasks.folders import records
 
@@ -182,6 +184,29 @@ def test_padim_learns_without_torch(dataset: Path, tmp_path: Path, more: tuple[s
     assert ran.stdout.split() == ["0"] * len(lines) + ["['openvino']"]
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_held_out_images_are_scored_once_unless_bf16_is_refused(
+    fitted: Model, dataset: Path, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    from adcli.finding import find_images
+    from adcli.tasks import precision as task
+    from adcli.thresholds.estimators import Rule
+
+    images = find_images([str(dataset / "test" / "good")])
+    calls = []
+    monkeypatch.setattr(task, "gather", lambda *args: calls.append(args[1].precision) or gather(*args))
+    monkeypatch.setattr(PrecisionTrial, "fine", lambda _: not refused)
+    model = replace(fitted, calibration=None, spec=replace(fitted.spec, precision="bf16"))
+    monkeypatch.setattr("adcli.tasks.engines.fast_bf16_cpu", lambda: True)
+    settled = task.settle(model, images, Rule(), Machine(engine="torch"), no_progress)
+    assert calls == (["bf16", "fp32"] if refused else ["bf16"])
+    assert settled.mapper.precision == calls[-1]
+    assert (settled.trial is None) == refused == bool(settled.notes)
+    if settled.trial is not None:  # the scores that it takes over are those of the images
+        scores = [held.levels[0] for held in settled.gathered.images]
+        np.testing.assert_array_equal(settled.trial.tried[~settled.trial.planted], scores[: len(images)])
+
+
 def trial(shift: float, several: int = 1) -> PrecisionTrial:
     """Ten good images and ten with a defect; in the tried precision `shift` is added to the lowest of these."""
     scores = np.array([*np.arange(10.0), *(np.arange(10.0) + 4.5)])
@@ -205,3 +230,20 @@ def test_a_check_counts_what_changes_at_the_threshold() -> None:
     assert check.auroc < check.auroc_fp32
     assert "1 verdict changes" in check.sentence("bf16")
     assert "no verdict changes" in trial(0.0).check(100.0).sentence("bf16")
+
+
+@pytest.mark.parametrize("word", ["cpu", "auto"])
+def test_without_a_driver_torch_is_not_asked_for_a_gpu(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adcli.tasks.engines.may_have_gpu", lambda: False)
+    monkeypatch.setattr("adcli.engines.torch.resolve_device", lambda _: pytest.fail("asked"))
+    assert choose_device(Machine(device=word)) == "cpu"
+
+
+def test_with_a_driver_torch_tells_which_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr("adcli.tasks.engines.may_have_gpu", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert choose_device(Machine()) == torch.device("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device(Machine()) == "cpu"

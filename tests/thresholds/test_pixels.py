@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adcli.thresholds.estimators import Evidence, Rule, estimates, needed
 from adcli.thresholds.pixels import PixelPool, Pixels
 
 
@@ -83,3 +84,15 @@ def test_leaving_maps_out_gives_the_moments_of_the_rest():
     assert without.std() == pytest.approx(rest.std(), rel=1e-12)
     assert without.peaks.tolist() == rest.peaks.tolist()
     assert without.quantile(0.99) == rest.quantile(0.99)
+
+
+@pytest.mark.parametrize("name", ["area", "max", "pixel-quantile", "sigma"])
+def test_what_a_rule_does_not_look_at_changes_nothing(name):
+    maps = some(20, 20, 4)
+    evidence = Evidence(np.sort([float(one.max()) for one in maps]), pooled(maps, 0.999), np.arange(20))
+    left_out = np.arange(20) % 4 == 1
+    rule = Rule(name)
+    short = needed(evidence, rule)
+    assert (short.pixels is None) == (name == "area")
+    whole, less = (estimates(one.without(left_out), rule)[0] for one in (evidence, short))
+    assert whole == less or np.isnan([whole.threshold, less.threshold]).all()
