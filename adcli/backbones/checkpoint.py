@@ -1,29 +1,35 @@
 """The usual file of torch's weights read without torch, whose import takes longer than all else that a short fit does.
 
 Such a file is a ZIP archive, not compressed: data.pkl is a pickled dict of tensors, each a name of bytes in data/ with
-a type, a place, a shape and strides. Three functions are all that its pickle may call, and none of them runs code from
-the file. Whatever is otherwise is left to `torch.load`, which reads more and refuses the rest.
+a type, a place, a shape and strides. Of the pickle only what torch writes for that is understood, here and not by the
+interpreter's own reader, so that a file can neither run code nor, by tuples of tuples of tuples, take all time or
+memory. Whatever is otherwise is left to `torch.load`, which reads more and refuses the rest.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
+import pickletools
 import zipfile
-from collections import OrderedDict
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 _TYPES = {
-    "DoubleStorage": np.dtype("<f8"),
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "LongStorage": np.dtype("<i8"),
+    "torch DoubleStorage": np.dtype("<f8"),
+    "torch FloatStorage": np.dtype("<f4"),
+    "torch HalfStorage": np.dtype("<f2"),
+    "torch LongStorage": np.dtype("<i8"),
 }
-_MOST_PICKLED = 16 << 20  # bytes of data.pkl, where names and shapes are
+_MOST_PICKLED = 2 << 20  # bytes of data.pkl, where names and shapes are; those of a ResNet-101 are 60 kB
+_MOST_SIDES = 8  # of a tensor
+_CONSTANTS = {"NEWTRUE": True, "NEWFALSE": False, "NONE": None, "EMPTY_TUPLE": ()}
+_VALUES = frozenset(("BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1"))
+
+
+class NotPlain(ValueError):
+    """A file that is for torch to read."""
 
 
 def read_plain(path: Path) -> dict[str, np.ndarray] | None:
@@ -35,81 +41,146 @@ def read_plain(path: Path) -> dict[str, np.ndarray] | None:
             return _read(archive)
     except MemoryError:
         raise
-    except Exception:  # a foreign or damaged file makes zipfile and pickle raise nearly anything
+    except Exception:  # a foreign or damaged file makes zipfile and pickletools raise nearly anything
         return None
 
 
-def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray] | None:
-    parts = {part.filename.partition("/")[2]: part for part in archive.infolist()}
-    if len(parts) < len(archive.infolist()) or any(part.compress_type for part in parts.values()):
-        return None
-    if parts["data.pkl"].file_size > _MOST_PICKLED:
-        return None
+def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    members = archive.infolist()
+    parts = {part.filename.partition("/")[2]: part for part in members}
+    if len({part.filename.partition("/")[0] for part in members}) > 1 or len(parts) < len(members):
+        raise NotPlain
+    if any(part.compress_type for part in members) or "version" not in parts:
+        raise NotPlain
     if "byteorder" in parts and archive.read(parts["byteorder"]) != b"little":
-        return None
-    content = _Unpickler(BytesIO(archive.read(parts["data.pkl"]))).load()
+        raise NotPlain
+    if parts["data.pkl"].file_size > _MOST_PICKLED:
+        raise NotPlain
+    content = _unpickled(archive.read(parts["data.pkl"]))
     if not isinstance(content, dict) or not content:
-        return None
-    kept: dict[str, np.ndarray] = {}
+        raise NotPlain
+    kept: dict[_Storage, np.ndarray] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, _Tensor):
-            return None
-        key = tensor.storage.key
-        if key not in kept:
-            kept[key] = np.frombuffer(
-                archive.read(parts[f"data/{key}"]), tensor.storage.dtype
-            ).copy()  # OpenVINO shares only what may be written to
-        arrays[name] = tensor.on(kept[key])
+        if not isinstance(tensor, _Tensor):
+            raise NotPlain
+        storage = tensor.storage
+        if storage not in kept:
+            part = parts[f"data/{storage.key}"]
+            if part.file_size != storage.count * storage.dtype.itemsize:
+                raise NotPlain
+            kept[storage] = np.frombuffer(archive.read(part), storage.dtype).copy()  # OpenVINO shares what is writable
+        arrays[name] = tensor.on(kept[storage])
     return arrays
 
 
+class _Global(NamedTuple):
+    """Something that the pickle names: "module name"."""
+
+    name: str
+
+
 class _Storage(NamedTuple):
+    """Numbers in data/."""
+
     dtype: np.dtype
     key: str
+    count: int
 
 
 class _Tensor(NamedTuple):
+    """Some of them, one after another."""
+
     storage: _Storage
     start: int
     shape: tuple[int, ...]
 
     def on(self, values: np.ndarray) -> np.ndarray:
-        """The tensor, of the numbers of its storage."""
+        """The array, of the numbers of its storage."""
         stop = self.start + math.prod(self.shape)
-        if values.dtype != self.storage.dtype or self.start < 0 or stop > values.size:
-            raise ValueError("a tensor is not within its storage")
+        if stop > values.size:
+            raise NotPlain
         return values[self.start : stop].reshape(self.shape)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Gives only what cannot be altered from within the file: words, a class of the language, and a method."""
+def _unpickled(pickled: bytes) -> Any:
+    """What a pickle of protocol 2 holds, as far as torch writes such of tensors."""
+    stack: list[Any] = []
+    marks: list[int] = []
+    memory: dict[int, Any] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return self._tensor
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if module == "torch" and name in _TYPES:
-            return name
-        raise pickle.UnpicklingError
+    def taken(start: int) -> list[Any]:
+        items = stack[start:]
+        del stack[start:]
+        return items
 
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, name, key, _, _ = pid
-        if kind != "storage" or not isinstance(key, str):
-            raise pickle.UnpicklingError
-        return _Storage(_TYPES[name], key)
+    for operation, argument, _ in pickletools.genops(pickled):
+        name = operation.name
+        if name in _VALUES:
+            stack.append(argument)
+        elif name in _CONSTANTS:
+            stack.append(_CONSTANTS[name])
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memory[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memory[argument])
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name == "TUPLE":
+            stack.append(tuple(taken(marks.pop())))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            stack.append(tuple(taken(-int(name[-1]))))
+        elif name == "EMPTY_DICT":
+            stack.append({})
+        elif name in ("SETITEM", "SETITEMS"):
+            items = taken(-2 if name == "SETITEM" else marks.pop())
+            _add(stack[-1], items)
+        elif name == "GLOBAL":
+            stack.append(_Global(argument))
+        elif name == "BINPERSID":
+            stack.append(_storage(stack.pop()))
+        elif name == "REDUCE":
+            function, arguments = taken(-2)
+            stack.append(_called(function, arguments))
+        elif name == "BUILD":
+            stack.pop()  # attributes, of which a state_dict has the versions of its modules
+        elif name == "STOP":
+            return stack.pop()
+        elif name != "PROTO":
+            raise NotPlain
+    raise NotPlain
 
-    def _tensor(
-        self, storage: Any, start: Any, shape: Any, strides: Any, gradient: Any = False, hooks: Any = None, *more: Any
-    ) -> _Tensor:
-        """What torch calls to make a tensor again: here only one whose numbers lie one after another."""
-        numbers = (start, *shape, *strides)
-        if not isinstance(storage, _Storage) or hooks or more or len(shape) != len(strides):
-            raise pickle.UnpicklingError
-        if not all(type(one) is int and one >= 0 for one in numbers):
-            raise pickle.UnpicklingError
-        for place, (side, stride) in enumerate(zip(shape, strides, strict=True)):
-            if side > 1 and stride != math.prod(shape[place + 1 :]):
-                raise pickle.UnpicklingError
-        return _Tensor(storage, start, tuple(shape))
+
+def _add(target: Any, items: list[Any]) -> None:
+    names, values = items[::2], items[1::2]
+    if type(target) is not dict or not all(type(name) is str for name in names):
+        raise NotPlain
+    target.update(zip(names, values, strict=True))
+
+
+def _storage(told: Any) -> _Storage:
+    kind, dtype, key, _, count = told
+    if kind != "storage" or not isinstance(dtype, _Global) or type(key) is not str or not _is_count(count):
+        raise NotPlain
+    return _Storage(_TYPES[dtype.name], key, count)
+
+
+def _called(function: Any, arguments: Any) -> Any:
+    """A dict that keeps an order, or a tensor."""
+    if function == _Global("collections OrderedDict") and arguments == ():
+        return {}
+    if function != _Global("torch._utils _rebuild_tensor_v2"):
+        raise NotPlain
+    storage, start, shape, strides, _, hooks = arguments
+    if not isinstance(storage, _Storage) or hooks or not len(shape) == len(strides) <= _MOST_SIDES:
+        raise NotPlain
+    if not all(map(_is_count, (start, *shape, *strides))):
+        raise NotPlain
+    for place, (side, stride) in enumerate(zip(shape, strides, strict=True)):
+        if side > 1 and stride != math.prod(shape[place + 1 :]):
+            raise NotPlain
+    return _Tensor(storage, start, shape)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63

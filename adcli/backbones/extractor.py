@@ -300,5 +300,7 @@ def _needed(extractor: Extractor, state: Mapping[str, Any]) -> dict[str, torch.T
         value = value.detach().to(device="cpu", dtype=torch.float32).contiguous()
         if not np.isfinite(value.numpy()).all():
             raise EnvironmentFault(f"The weights of {name} are damaged: {key} holds NaN or infinity.")
+        if key.endswith("running_var") and (value < 0).any():
+            raise EnvironmentFault(f"The weights of {name} are damaged: {key}, a variance, is negative.")
         needed[key] = value
     return needed

@@ -21,6 +21,7 @@ from adcli.graphs.network import Network, Step
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 COUNTER = "num_batches_tracked"  # of batch norm, used in training only
+_NUMBERS = frozenset(map(str, range(100)))  # of blocks
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -53,13 +54,16 @@ class Shape:
         So models fitted with other weights than today's can be used.
         """
         stem, widths, blocks = cls.stem, list(cls.widths), list(cls.blocks)
-        if "conv1.weight" in weights:
-            stem = len(weights["conv1.weight"])
+
+        def channels(name: str) -> int:
+            return weights[name].shape[0] if name in weights and len(weights[name].shape) else 0
+
+        stem = channels("conv1.weight") or stem
         for level in range(3):
             layer = f"layer{level + 1}."
             numbers = {name.split(".")[1] for name in weights if name.startswith(layer)}
-            if f"{layer}0.conv1.weight" in weights and all(map(str.isdecimal, numbers)):
-                widths[level] = len(weights[f"{layer}0.conv1.weight"])
+            if channels(f"{layer}0.conv1.weight") and all(one in _NUMBERS for one in numbers):
+                widths[level] = channels(f"{layer}0.conv1.weight")
                 blocks[level] = max(map(int, numbers)) + 1
         return cls(stem, tuple(widths), tuple(blocks))
 
@@ -203,11 +207,18 @@ def _exactly(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, Any]) ->
             return None
     weights = {}
     for key, shape in shapes.items():
-        value = np.asarray(state[key]) if key in state else None
-        if value is None or value.shape != shape or not np.issubdtype(value.dtype, np.floating):
+        value = _array(state[key]) if key in state else None
+        if value is None or value.shape != shape:
             return None
         with np.errstate(over="ignore"):
             weights[key] = np.ascontiguousarray(value, np.float32)
-        if not np.isfinite(weights[key]).all():
+        if not np.isfinite(weights[key]).all() or (key.endswith("running_var") and weights[key].min() < 0):
             return None
     return weights
+
+
+def _array(value: Any) -> np.ndarray | None:
+    """Real numbers of an array, or of a tensor in whatever precision; None of others."""
+    if isinstance(value, np.ndarray):
+        return value if np.issubdtype(value.dtype, np.floating) else None
+    return value.detach().float().cpu().numpy() if value.is_floating_point() else None

@@ -1,6 +1,8 @@
 """Backbones made without torch, held to those made with it."""
 
 import pickle
+import struct
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 
@@ -54,6 +56,7 @@ def test_other_shapes_of_our_own_network_are_read_from_the_weights():
         lambda state: state.update({"layer1.2.conv1.weight": np.zeros((64, 64, 3, 3))}),  # a deeper network's
         lambda state: state.update({"conv1.weight": np.zeros((64, 3, 3, 3), np.float32)}),
         lambda state: state["bn1.bias"].fill(np.nan),
+        lambda state: state["bn1.running_var"].fill(-1),
         lambda state: state.update({"bn1.bias": np.full(64, 1e300)}),
         lambda state: state.update({"bn1.bias": np.zeros(64, np.int64)}),
     ],
@@ -160,6 +163,53 @@ def test_hostile_and_damaged_files_are_left_to_torch(change, tmp_path, capsys):
     repacked(tmp_path / "w.pth", tmp_path / "x.pth", change)
     assert read_plain(tmp_path / "x.pth") is None
     assert capsys.readouterr().out == ""
+
+
+ENDLESS = {
+    "the same tuple twice, as a key": b"}K\x01\x85" + 60 * b"q\x00h\x00\x86" + b"K\x00s.",
+    "doubled": b"})" + 60 * b"2\x86" + b"K\x00s.",
+    "deep": b"})" + 300_000 * b"\x85" + b"K\x00s.",
+    "a place far away": b"}r\xf0\xff\xff\xff.",
+    "long bytes": b"}\x8e" + struct.pack("<Q", 1 << 40) + b".",
+    "a long array of bytes": b"}\x96" + struct.pack("<Q", 1 << 62) + b".",
+    "a list of itself": b"]q\x00h\x00a.",
+    "nothing": b".",
+    "no end": b"}",
+}
+
+
+@pytest.mark.parametrize("pickled", ENDLESS.values(), ids=ENDLESS)
+def test_small_pickles_that_would_take_all_time_or_memory_do_not(pickled, tmp_path):
+    torch.save({"a": torch.arange(6.0)}, tmp_path / "w.pth")
+    repacked(tmp_path / "w.pth", tmp_path / "x.pth", {"data.pkl": lambda _: b"\x80\x02" + pickled})
+    tracemalloc.start()
+    try:
+        assert read_plain(tmp_path / "x.pth") is None
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("change", [(b"K\x06t", b"K\x03t"), (b"FloatStorage", b"HalfStorage")])
+def test_a_storage_of_another_size_than_is_told_is_left_to_torch(change, tmp_path):
+    torch.save({"a": torch.arange(6.0)}, tmp_path / "w.pth")
+    repacked(tmp_path / "w.pth", tmp_path / "x.pth", {"data.pkl": lambda content: content.replace(*change)})
+    assert read_plain(tmp_path / "x.pth") is None
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.bfloat16, torch.Tensor.half, torch.nn.Parameter])
+def test_tensors_of_any_precision_and_parameters_are_taken(kind):
+    state = build_extractor("random-resnet18", LAYERS, None, 0).state()
+    found = stepped("resnet18", LAYERS, {key: kind(torch.from_numpy(value)) for key, value in state.items()})
+    for key, value in state.items():
+        np.testing.assert_allclose(found.state()[key], value, rtol=0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["layer1.300000.conv1.weight", f"layer1.{'9' * 5000}.conv1.weight", "layer1.x.y"])
+def test_blocks_that_no_network_has_are_left_to_torch(name):
+    state = build_extractor("random-embedded", LAYERS, None, 0).state()
+    assert stepped(EMBEDDED, LAYERS, state | {name: np.zeros(1, np.float32)}) is None
+    assert stepped(EMBEDDED, LAYERS, state | {"conv1.weight": np.array(1, np.float32)}) is None
 
 
 @pytest.mark.parametrize("start, size, strides", [(-1, 2, 1), (5, 2, 1), (0, 7, 1), (0, 3, 2), (0, 3, 0), (0, -3, 1)])
