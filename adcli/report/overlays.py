@@ -178,10 +178,10 @@ def _draw_band(picture: np.ndarray, pixels: np.ndarray, score_map: np.ndarray, l
     """Some rows of an image under its map, dimmed outside the region of interest, drawn on rows of a picture."""
     _muted(pixels, picture)
     levels = _levels(score_map, low, threshold)
-    coloured = np.flatnonzero(levels.max(axis=0) > _last_bare())
-    if coloured.size:  # mostly not all columns
-        columns = slice(coloured[0], coloured[-1] + 1)
-        _paint(picture[:, columns], levels[:, columns])
+    columns, rows = (np.flatnonzero(levels.max(axis=axis) > _last_bare()) for axis in (0, 1))
+    if columns.size:  # mostly not all of them
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        _paint(picture[window], levels[window])
     if score_map.min() == -np.inf:
         outside = score_map == -np.inf
         cv2.copyTo(cv2.convertScaleAbs(picture, alpha=_DIMMED), outside.view(np.uint8), picture)
