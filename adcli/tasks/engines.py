@@ -207,6 +207,8 @@ def _missing() -> str | None:
     except AttributeError:  # the operations that graphs are made of came with 2024.4
         return "OpenVINO is too old"
     except (ImportError, OSError) as error:
+        if isinstance(error.__cause__, BaseException) and not isinstance(error.__cause__, Exception):
+            raise error.__cause__ from None  # Ctrl-C, which its compiled part calls a failure
         return f"OpenVINO cannot be loaded ({str(error).strip().partition(chr(10))[0]})"
     return None
 

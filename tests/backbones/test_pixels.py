@@ -30,7 +30,7 @@ def test_its_features_are_the_pixels_to_the_bit_in_either_precision(precision: s
     for (layer,) in (engine.features(pixels), engine.features_alone(pixels)):
         assert layer.dtype == torch.float32
         assert np.array_equal(layer.numpy(), pixels.transpose(0, 3, 1, 2))
-    _, _, pooled = engine.learn(pixels, None, stacked=False)
+    _, pooled = engine.learn(pixels)
     np.testing.assert_allclose(pooled, pixels.mean((1, 2)), rtol=1e-5)
 
 

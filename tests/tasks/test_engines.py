@@ -247,3 +247,21 @@ def test_with_a_driver_torch_tells_which_gpu(monkeypatch: pytest.MonkeyPatch) ->
     assert choose_device(Machine()) == torch.device("cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert choose_device(Machine()) == "cpu"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_a_stop_while_openvino_is_loaded_is_no_broken_installation(
+    stop: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: str) -> None:
+        try:
+            raise stop
+        except BaseException as error:  # as compiled modules have it
+            raise ImportError("initialization failed") from error
+
+    _missing.cache_clear()
+    monkeypatch.setattr("adcli.tasks.engines.import_module", interrupted)
+    with pytest.raises(stop):
+        _missing()
+    monkeypatch.undo()
+    assert _missing() is None
