@@ -157,7 +157,8 @@ def _fits(parts: dict[str, Any]) -> str:
 def _about(kept: dict[str, Any]) -> str:
     parts = kept["parts"]
     said = [
-        "Seconds of whole processes, from start to exit: medians of runs in turns (of the plain script two), each row at one time; between rows the machine was up to twice as slow; times "
+        "Seconds of whole processes, from start to exit: medians of runs in turns (of the plain script two), each row "
+        "at one time; between rows the machine was up to twice as slow; times "
         "faster: the median over pairs of runs. Bound: stages alone on one core, in its time, divided by the number of "
         "cores; those in brackets are measured and not counted. Of cores at once: the share where the bound is "
         "measured on every core at the same time, as they take from each other what they share. Without start-up: "
