@@ -226,6 +226,32 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(path):
         assert [entry.name for entry in path.parent.iterdir()] == ["model.h5"]
 
 
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_the_room_that_is_asked_for_is_what_a_file_takes(tmp_path, detector):
+    model = make(detector, weights={"conv1.weight": np.zeros(1 << 20, np.float32)})
+    save(model, tmp_path / "model.h5")
+    assert 0 <= (tmp_path / "model.h5").stat().st_size - store.bytes_of(model) < store._ROOM
+
+
+@pytest.mark.parametrize("short", [1, 1 << 20])
+def test_hdf5_is_not_asked_to_fill_a_disk(path, monkeypatch, short):
+    before, needed = path.read_bytes(), store.bytes_of(make()) + store._ROOM
+    usage = type(store.shutil.disk_usage(path))
+    monkeypatch.setattr(store.h5py, "File", lambda *_, **__: pytest.fail("asked"))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, needed - short))
+    with pytest.raises(EnvironmentFault, match=r"could not be written to .*: make room, or choose another folder"):
+        save(make(), path)
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_tells_nothing_of_itself_is_written_to(tmp_path, monkeypatch):
+    usage = type(store.shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage(0, 0, 0))
+    save(make(), tmp_path / "model.h5")
+    assert load(tmp_path / "model.h5")
+
+
 def one_fault(act):
     with pytest.raises(EnvironmentFault) as caught:
         act()

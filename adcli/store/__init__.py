@@ -24,7 +24,7 @@ import h5py
 from adcli.errors import EnvironmentFault, ModelFileError, UsageError
 from adcli.model import Model
 from adcli.parallel import Aside
-from adcli.store.fields import read_fields, write_fields
+from adcli.store.fields import bytes_of, read_fields, write_fields
 from adcli.store.hdf5 import NeverWritten, look, root_attribute, write_attribute
 from adcli.store.naming import name_of
 
@@ -33,6 +33,7 @@ _FORMAT = "adcli-model"
 # HDF5 file format specification, version 3, section II.A: a file begins with a signature and the version of what
 # follows, which is 2 or 3 of the files that `save` writes; at byte 28 stands the address of the file's end.
 _SIGNATURE, _SUPERBLOCKS, _HEAD = b"\x89HDF\r\n\x1a\n", (2, 3), 36
+_ROOM = 1 << 20  # bytes that a file may take beside its arrays
 _DETECTOR_PARTS = ("spec", "geometry", "weights", "detector", "guard")  # what `calibrate` leaves as it was
 
 
@@ -54,6 +55,11 @@ def save(model: Model, path: Path) -> None:
     """
     from adcli.files import replacing
 
+    with contextlib.suppress(OSError):  # no such folder, which is told below
+        disk = shutil.disk_usage(Path(os.path.realpath(path)).parent)
+        # Before HDF5 finds out: it can end the whole process where a disk is full. Some systems do not tell.
+        if disk.total and disk.free < bytes_of(model) + _ROOM:
+            raise _no_room(path)
     with replacing(path) as temporary:
         try:
             with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
@@ -66,11 +72,14 @@ def save(model: Model, path: Path) -> None:
                 f"the model may not be written to {path}: give yourself the permission, or choose another folder"
             ) from error
         except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-            free = shutil.disk_usage(path.parent).free // 2**20
-            raise EnvironmentFault(
-                f"the model could not be written to {path}, where {free} MiB are free: make room, or choose another "
-                "folder"
-            ) from error
+            raise _no_room(path) from error
+
+
+def _no_room(path: Path) -> EnvironmentFault:
+    free = shutil.disk_usage(path.parent).free // 2**20
+    return EnvironmentFault(
+        f"the model could not be written to {path}, where {free} MiB are free: make room, or choose another folder"
+    )
 
 
 def _sign(file: h5py.File, path: Path) -> None:

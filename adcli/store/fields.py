@@ -8,6 +8,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -52,6 +53,19 @@ def _write_value(group: h5py.Group, name: str, value: Any, kind: Any) -> None:
     else:
         # A whole number may stand for a real one.
         write_attribute(group, name, float(value) if kind is float else value)
+
+
+def bytes_of(value: Any) -> int:
+    """Of the arrays of a record, which are nearly all of its file."""
+    if isinstance(value, Gallery):
+        return math.prod(value.shape) * value.dtype.itemsize
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if dataclasses.is_dataclass(value):
+        return sum(bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if isinstance(value, (tuple, list, Mapping)):
+        return sum(map(bytes_of, value.values() if isinstance(value, Mapping) else value))
+    return 0
 
 
 def read_fields(group: Group, kind: type, file: Path) -> Any:
