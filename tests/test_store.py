@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import os
 import subprocess
@@ -213,7 +214,7 @@ except EnvironmentFault as fault:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the size of files")
 def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(path):
     before = path.read_bytes()
-    for limit in (100, 20_000, 400_000):
+    for limit in (0, 100, 1000, 5000, 20_000, 400_000, 1_100_000):  # at some of them HDF5 would end the process
         run = subprocess.run(
             [sys.executable, "-c", _FILL, str(path), str(limit)],
             capture_output=True,
@@ -233,10 +234,35 @@ def test_the_room_that_is_asked_for_is_what_a_file_takes(tmp_path, detector):
     assert 0 <= (tmp_path / "model.h5").stat().st_size - store.bytes_of(model) < store._ROOM
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no such call")
+def test_hdf5_writes_where_room_is_taken(path, monkeypatch):
+    taken, real_file = [], store.h5py.File
+
+    def open_file(name, mode, **how):
+        taken.append(Path(name).stat().st_size)
+        return real_file(name, mode, **how)
+
+    monkeypatch.setattr(store.h5py, "File", open_file)
+    save(make(), path)
+    assert taken == [store.bytes_of(make()) + store._ROOM] * 2
+    assert path.stat().st_size < taken[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no such call")
+def test_a_disk_that_takes_no_room_before_is_written_to(path, monkeypatch):
+    def unknown(*_):
+        raise OSError(errno.EOPNOTSUPP, "no such thing")
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown)
+    save(make(), path)
+    assert load(path)
+
+
 @pytest.mark.parametrize("short", [1, 1 << 20])
-def test_hdf5_is_not_asked_to_fill_a_disk(path, monkeypatch, short):
+def test_a_system_that_takes_no_room_before_is_asked_for_it(path, monkeypatch, short):
     before, needed = path.read_bytes(), store.bytes_of(make()) + store._ROOM
     usage = type(store.shutil.disk_usage(path))
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(store.h5py, "File", lambda *_, **__: pytest.fail("asked"))
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, needed - short))
     with pytest.raises(EnvironmentFault, match=r"could not be written to .*: make room, or choose another folder"):
@@ -247,6 +273,7 @@ def test_hdf5_is_not_asked_to_fill_a_disk(path, monkeypatch, short):
 
 def test_a_disk_that_tells_nothing_of_itself_is_written_to(tmp_path, monkeypatch):
     usage = type(store.shutil.disk_usage(tmp_path))
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage(0, 0, 0))
     save(make(), tmp_path / "model.h5")
     assert load(tmp_path / "model.h5")

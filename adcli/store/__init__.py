@@ -10,6 +10,7 @@ read where it lies.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import shutil
@@ -34,6 +35,7 @@ _FORMAT = "adcli-model"
 # follows, which is 2 or 3 of the files that `save` writes; at byte 28 stands the address of the file's end.
 _SIGNATURE, _SUPERBLOCKS, _HEAD = b"\x89HDF\r\n\x1a\n", (2, 3), 36
 _ROOM = 1 << 20  # bytes that a file may take beside its arrays
+_HOW = {"libver": ("v110", "v110"), "locking": False}  # files are written
 _DETECTOR_PARTS = ("spec", "geometry", "weights", "detector", "guard")  # what `calibrate` leaves as it was
 
 
@@ -55,14 +57,15 @@ def save(model: Model, path: Path) -> None:
     """
     from adcli.files import replacing
 
-    with contextlib.suppress(OSError):  # no such folder, which is told below
-        disk = shutil.disk_usage(Path(os.path.realpath(path)).parent)
-        # Before HDF5 finds out: it can end the whole process where a disk is full. Some systems do not tell.
-        if disk.total and disk.free < bytes_of(model) + _ROOM:
-            raise _no_room(path)
     with replacing(path) as temporary:
         try:
-            with h5py.File(temporary, "w", libver=("v110", "v110"), locking=False) as file:
+            # HDF5 can end the whole process where a write fails: for a full disk, a quota, a limit on the size of
+            # files. So room is taken before, and HDF5 gives back what it has no use for.
+            _reserve(temporary, needed := bytes_of(model) + _ROOM)
+            with h5py.File(temporary, "w", **_HOW):
+                pass
+            _reserve(temporary, needed)
+            with h5py.File(temporary, "r+", **_HOW) as file:
                 write_fields(file, model)
                 write_attribute(file, "format", _FORMAT)
                 write_attribute(file, "schema", SCHEMA)
@@ -72,14 +75,29 @@ def save(model: Model, path: Path) -> None:
                 f"the model may not be written to {path}: give yourself the permission, or choose another folder"
             ) from error
         except (OSError, RuntimeError) as error:  # HDF5 reports a full disk as either
-            raise _no_room(path) from error
+            free = shutil.disk_usage(path.parent).free // 2**20
+            number = getattr(error, "errno", None)
+            reason = f"{os.strerror(number)}, " if number else ""
+            raise EnvironmentFault(
+                f"the model could not be written to {path} ({reason}{free} MiB are free): make room, or choose another "
+                "folder"
+            ) from error
 
 
-def _no_room(path: Path) -> EnvironmentFault:
-    free = shutil.disk_usage(path.parent).free // 2**20
-    return EnvironmentFault(
-        f"the model could not be written to {path}, where {free} MiB are free: make room, or choose another folder"
-    )
+def _reserve(path: Path, size: int) -> None:
+    """Makes the file, if it is not there, and takes room for so many bytes. Systems that cannot do so are asked how
+    much is free, if they tell."""
+    with path.open("ab") as file:
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # others: this disk has no such thing
+                    raise
+            return
+    disk = shutil.disk_usage(path.parent)
+    if disk.total and disk.free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sign(file: h5py.File, path: Path) -> None:
