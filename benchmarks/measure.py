@@ -16,6 +16,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 SHARED = Path(os.environ.get("ADCLI_SHARED", HERE.parent.parent / "shared"))
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 WEIGHTS = SHARED / "weights" / "resnet18-imagenet1k-v1-to-layer3.pth"
 
 
@@ -66,7 +67,7 @@ def machine() -> dict[str, Any]:
                 flags = set(line.partition(":")[2].split())
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": CORES,
         "amx_bf16": "amx_bf16" in flags,
         "avx512f": "avx512f" in flags,
         "python": platform.python_version(),

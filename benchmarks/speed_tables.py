@@ -52,16 +52,15 @@ def _each(kind: str) -> list[tuple[str, str]]:
 
 def _commands(parts: dict[str, Any], kind: str, title: str) -> str:
     names = list(dict.fromkeys(who for part, _ in _each(kind) for who in parts.get(part, {}).get("contenders", {})))
-    lines = [_row([f"{title}: s", *names, "times faster than anomalib"]), _rule(len(names) + 1)]
+    lines = [_row([f"{title}: s", *names, "times faster than anomalib", "stolen"]), _rule(len(names) + 2)]
     for part, told in _each(kind):
         if part not in parts:
-            lines.append(_row([told, *[NONE] * (len(names) + 1)]))
+            lines.append(_row([told, *[NONE] * (len(names) + 2)]))
             continue
         found = parts[part]["contenders"]
         times = faster(found)
-        lines.append(
-            _row([told, *(_wall(found.get(name)) for name in names), "-" if times is None else f"{times:.1f}"])
-        )
+        walls = (_wall(found.get(name)) for name in names)
+        lines.append(_row([told, *walls, "-" if times is None else f"{times:.1f}", _stolen(found)]))
     return "\n".join(lines)
 
 
@@ -69,6 +68,12 @@ def _wall(found: dict[str, Any] | None) -> str:
     if found is None:
         return "-"
     return f"{found['median']['wall_s']:.2f}" if "median" in found else "failed"
+
+
+def _stolen(contenders: dict[str, Any]) -> str:
+    """The share of the cores' time that other machines took: the median over all runs, where it was kept."""
+    found = [run["stolen"] for one in contenders.values() for run in one["runs"] if "stolen" in run]
+    return _percent(statistics.median(found)) if found else "-"
 
 
 def _shares(parts: dict[str, Any]) -> str:
@@ -141,7 +146,7 @@ def _fits(parts: dict[str, Any]) -> str:
     methods = ("padim", "patchcore_1%", "patchcore_10%")
     found = {method: parts.get(f"fit/{method}", {}).get("contenders", {}) for method in methods}
     names = list(dict.fromkeys(who for one in found.values() for who in one if who != "anomalib"))
-    lines = [_row(["`adcli fit` on 320 PNGs of 1024x1024: s", *names, "anomalib"]), _rule(len(names) + 1)]
+    lines = [_row(["`adcli fit` on 320 PNGs of 1024x1024: s", *names, "anomalib", "stolen"]), _rule(len(names) + 2)]
     for method in methods:
         theirs = found[method].get("anomalib", {})
         if "median" in theirs:
@@ -150,7 +155,7 @@ def _fits(parts: dict[str, Any]) -> str:
             took = once["320 PNGs of 1024x1024"][method]["fit_s"]
             told = f"({took if isinstance(took, str) else round(took + once['import_s'])})"
         walls = [_wall(found[method].get(name)) for name in names] if found[method] else [NONE] * len(names)
-        lines.append(_row([method, *walls, told]))
+        lines.append(_row([method, *walls, told, _stolen(found[method])]))
     return "\n".join(lines)
 
 
@@ -159,7 +164,8 @@ def _about(kept: dict[str, Any]) -> str:
     said = [
         "Seconds of whole processes, from start to exit: medians of runs in turns (of the plain script two), each row "
         "at one time; between rows the machine was up to twice as slow; times "
-        "faster: the median over pairs of runs. Bound: stages alone on one core, in its time, divided by the number of "
+        "faster: the median over pairs of runs. Stolen: of the cores' time by other machines on the same host, while "
+        "the row was measured; it slows most what keeps all cores busy. Bound: stages alone on one core, in its time, divided by the number of "
         "cores; those in brackets are measured and not counted. Of cores at once: the share where the bound is "
         "measured on every core at the same time, as they take from each other what they share. Without start-up: "
         "less the time of the command on one image. Other verdicts: of how many files, how far their scores in fp32 "

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import run
+from measure import CORES, run
 
 Record = dict[str, Any]
 LONG, FEW = 60.0, 3  # what takes more seconds than LONG is run FEW times at most
@@ -28,14 +28,26 @@ def timed(command: Sequence[str], out: Path | None = None, says: Sequence[str] =
     if out is not None:
         shutil.rmtree(out, ignore_errors=True)
     os.sync()  # what the one before has written is not to be waited for by this one
+    before = _stolen()
     text, took = run(command)
     record: Record = dict(took)
+    if before is not None:
+        record["stolen"] = round((_stolen() - before) / (CORES * took["wall_s"]), 4)
     if says:
         answer = read_answer(text)
         record |= {name: answer[name] for name in says if name in answer}
     if out is not None:
         record["files"] = sum(path.is_file() for path in out.rglob("*"))
     return record
+
+
+def _stolen() -> float | None:
+    """Seconds of all cores so far that other machines on the same host took from this one (Linux, proc_stat(5))."""
+    try:
+        ticks = Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]
+        return int(ticks) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError):
+        return None
 
 
 def in_turns(

@@ -61,10 +61,10 @@ def save(model: Model, path: Path) -> None:
         try:
             # HDF5 can end the whole process where a write fails: for a full disk, a quota, a limit on the size of
             # files. So room is taken before, and HDF5 gives back what it has no use for.
-            _reserve(temporary, needed := bytes_of(model) + _ROOM)
+            _reserve(temporary, _ROOM)
             with h5py.File(temporary, "w", **_HOW):
                 pass
-            _reserve(temporary, needed)
+            _reserve(temporary, bytes_of(model) + _ROOM)
             with h5py.File(temporary, "r+", **_HOW) as file:
                 write_fields(file, model)
                 write_attribute(file, "format", _FORMAT)
