@@ -21,6 +21,7 @@ figures in the cache folder instead.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import sys
 import tempfile
@@ -32,6 +33,8 @@ from measure import RESULTS, machine
 from speed_models import METHODS, SCORED, SETS, Bench
 from speed_parts import bound_part, fit_part, score_part, start_part, verdicts_part
 from speed_turns import Record
+
+import adcli
 
 
 def list_parts(bench: Bench, engines: Sequence[str], runs: int, cold_runs: int) -> dict[str, Callable[[], Record]]:
@@ -72,6 +75,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="a try: so many images, kept apart")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "adcli-speed")
     arguments = parser.parse_args()
+    # As pip does when it installs: a checkout may have to compile every module at every start.
+    compileall.compile_dir(Path(adcli.__file__).parent, quiet=1)
     bench = Bench(arguments.cache.absolute(), arguments.peer_python, arguments.limit)
     bench.folder.mkdir(parents=True, exist_ok=True)
     path = bench.folder / f"tried-{arguments.limit}.json" if arguments.limit else RESULTS / "speed.json"

@@ -163,14 +163,13 @@ def _about(kept: dict[str, Any]) -> str:
     parts = kept["parts"]
     said = [
         "Seconds of whole processes, from start to exit: medians of runs in turns (of the plain script two), each row "
-        "at one time; between rows the machine was up to twice as slow; times "
-        "faster: the median over pairs of runs. Stolen: of the cores' time by other machines on the same host, while "
-        "the row was measured; it slows most what keeps all cores busy. Bound: stages alone on one core, in its time, divided by the number of "
-        "cores; those in brackets are measured and not counted. Of cores at once: the share where the bound is "
-        "measured on every core at the same time, as they take from each other what they share. Without start-up: "
-        "less the time of the command on one image. Other verdicts: of how many files, how far their scores in fp32 "
-        "are from the threshold; and by how much the scores of all files differ. "
-        "anomalib in brackets: one run at another time (peer.json)."
+        "at one time; between rows the machine was up to twice as slow; times faster: the median over pairs of runs. "
+        "Stolen: of the cores' time by other machines on the same host, while the row was measured; it slows most what "
+        "keeps all cores busy. Bound: stages alone on one core, in its time, divided by the number of cores; those in "
+        "brackets are measured and not counted. Of cores at once: the share where the bound is measured on every core "
+        "at the same time, as they take from each other what they share. Without start-up: less the time of the "
+        "command on one image. Other verdicts: of how many files, how far their scores in fp32 are from the threshold; "
+        "and by how much the scores of all files differ. anomalib in brackets: one run at another time (peer.json)."
     ]
     score = [part for name, part in parts.items() if name.startswith("score/")]
     if score and (peer := next((p["contenders"]["anomalib"] for p in score if "anomalib" in p["contenders"]), None)):
