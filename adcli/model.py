@@ -44,7 +44,7 @@ class PrecisionCheck:
 
     images: int  # good ones
     planted: int  # with a defect
-    largest_difference: float  # of a good image's score
+    largest_difference: float  # of a score, of either kind
     verdicts_changed: int  # of both kinds, at the threshold
     auroc: float  # of planted against good images, in the calibration's precision
     auroc_fp32: float
@@ -54,8 +54,8 @@ class PrecisionCheck:
         count = self.verdicts_changed
         changed = "no verdict changes" if not count else f"{count} verdict{'s change' if count > 1 else ' changes'}"
         return (
-            f"{precision} against float32: scores of {self.images} held-out images differ by up to "
-            f"{self.largest_difference:.3g}, {changed}, the AUROC of {self.planted} planted defects is "
+            f"{precision} against float32: scores of {self.images} held-out images, and of {self.planted} with a "
+            f"planted defect, differ by up to {self.largest_difference:.3g}, {changed}, the AUROC of the planted is "
             f"{self.auroc:.4f} in place of {self.auroc_fp32:.4f}"
         )
 

@@ -116,6 +116,8 @@ def shares(found: dict[str, Any], images: int, cores: int) -> Record:
 
 def verdicts_part(bench: Bench, engines: Sequence[str], name: str, method: str) -> Record:
     """What engines and precisions say of each file, beside torch in fp32. The threshold is the same for all."""
+    from adcli.store import load
+
     images, model = bench.scored(name), bench.model(name, method)
     said: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(dir=bench.folder) as folder:
@@ -130,11 +132,20 @@ def verdicts_part(bench: Bench, engines: Sequence[str], name: str, method: str) 
             lines = map(json.loads, (out / "results.jsonl").read_text().splitlines())
             said[f"{engine}, {used}"] = {line["image"]: line for line in lines}
     reference = said.pop("torch, fp32")
+    check = load(model).model.require_calibration().precision_check
     return {
         "images": len(reference),
+        "held_out_difference": None if check is None else check.largest_difference,
         "reference": "torch, fp32",
         "others": {other: compared(reference, lines) for other, lines in said.items()},
     }
+
+
+def _crosses(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    """Whether a threshold lies between two scores; else it is the input guard that says otherwise."""
+    limits = [limit for limit in (one["threshold"], one.get("check_threshold")) if limit is not None]
+    scores = [line["score"] for line in (one, two)]
+    return None not in scores and any((scores[0] > limit) != (scores[1] > limit) for limit in limits)
 
 
 def compared(reference: dict[str, Any], other: dict[str, Any]) -> Record:
@@ -149,6 +160,7 @@ def compared(reference: dict[str, Any], other: dict[str, Any]) -> Record:
             "verdicts": [reference[image]["verdict"], other[image]["verdict"]],
             "scores": [reference[image]["score"], other[image]["score"]],
             "threshold": reference[image]["threshold"],
+            "by_score": _crosses(reference[image], other[image]),
         }
         for image in reference
         if reference[image]["verdict"] != other[image]["verdict"]

@@ -122,21 +122,28 @@ def _verdicts(parts: dict[str, Any]) -> str:
                 "beside torch in fp32",
                 "engine, precision",
                 "other verdicts",
-                "how far from the threshold",
+                "scores from the threshold at most",
+                "told beforehand",
                 "mean, largest",
             ]
         ),
-        _rule(4),
+        _rule(5),
     ]
     for part, told in _each("verdicts"):
         if part not in parts:
-            lines.append(_row([told, *[NONE] * 4]))
+            lines.append(_row([told, *[NONE] * 5]))
             continue
+        held_out = parts[part]["held_out_difference"]
+        allowed = "-" if held_out is None else f"{2 * held_out:.2g}"
         for other, found in parts[part]["others"].items():
-            apart = [abs(file["scores"][0] / file["threshold"] - 1) for file in found["files"] if file["scores"][0]]
-            reach = f"at most {_percent(max(apart), 2)}" if apart else "-"
+            decided = [file for file in found["files"] if file["by_score"]]
+            apart = [abs(file["scores"][0] - file["threshold"]) for file in decided]
+            reach = f"{max(apart):.2g}" if apart else "-"
+            guarded = len(found["files"]) - len(decided)
+            by_guard = f", {guarded} by the input guard" if guarded else ""
+            number = f"{found['differing']} of {parts[part]['images']}{by_guard}"
             differ = f"{_percent(found['mean_relative'], 3)}, {_percent(found['largest_relative'], 2)}"
-            lines.append(_row([told, other, f"{found['differing']} of {parts[part]['images']}", reach, differ]))
+            lines.append(_row([told, other, number, reach, allowed, differ]))
     return "\n".join(lines)
 
 
@@ -168,8 +175,9 @@ def _about(kept: dict[str, Any]) -> str:
         "keeps all cores busy. Bound: stages alone on one core, in its time, divided by the number of cores; those in "
         "brackets are measured and not counted. Of cores at once: the share where the bound is measured on every core "
         "at the same time, as they take from each other what they share. Without start-up: less the time of the "
-        "command on one image. Other verdicts: of how many files, how far their scores in fp32 are from the threshold; "
-        "and by how much the scores of all files differ. anomalib in brackets: one run at another time (peer.json)."
+        "command on one image. Other verdicts: of how many files; how far the scores in fp32 of those that the "
+        "threshold decides are from it; twice the largest difference that fit saw on held-out images, and printed; and "
+        "by how much the scores of all files differ. anomalib in brackets: one run at another time (peer.json)."
     ]
     score = [part for name, part in parts.items() if name.startswith("score/")]
     if score and (peer := next((p["contenders"]["anomalib"] for p in score if "anomalib" in p["contenders"]), None)):

@@ -68,10 +68,13 @@ def test_results_are_compared_file_by_file() -> None:
             for number, score in enumerate(scores)
         }
 
-    said = compared(results(4.0, 10.5, 20.0, None), results(5.0, 9.5, 20.0, None))
-    assert said["differing"] == 1
+    guarded = results(5.0, 9.5, 20.0, None)
+    guarded["line/0.png"]["verdict"] = "CHECK"
+    said = compared(results(4.0, 10.5, 20.0, None), guarded)
+    assert said["differing"] == 2
     assert said["files"] == [
-        {"image": "1.png", "verdicts": ["NG", "OK"], "scores": [10.5, 9.5], "threshold": 10.0},
+        {"image": "0.png", "verdicts": ["OK", "CHECK"], "scores": [4.0, 5.0], "threshold": 10.0, "by_score": False},
+        {"image": "1.png", "verdicts": ["NG", "OK"], "scores": [10.5, 9.5], "threshold": 10.0, "by_score": True},
     ]
     assert (said["largest_difference"], said["largest_relative"]) == (1.0, 0.25)
 

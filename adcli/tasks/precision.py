@@ -44,7 +44,7 @@ class PrecisionTrial:
         return PrecisionCheck(
             images=int((~self.planted).sum()),
             planted=int(self.planted.sum()),
-            largest_difference=float(np.abs(self.tried - self.float32)[~self.planted].max()),
+            largest_difference=float(np.abs(self.tried - self.float32).max()),
             verdicts_changed=int(((self.tried > threshold) != (self.float32 > threshold)).sum()),
             auroc=self._auroc(self.tried),
             auroc_fp32=self._auroc(self.float32),

@@ -225,7 +225,7 @@ def test_a_precision_that_loses_defects_is_not_fine() -> None:
 def test_a_check_counts_what_changes_at_the_threshold() -> None:
     check = trial(-4.0).check(4.4)
     assert (check.images, check.planted, check.verdicts_changed) == (10, 10, 1)
-    assert check.largest_difference == 0.25
+    assert check.largest_difference == 3.75  # of the planted, which score about where a threshold lies
     assert check.auroc_fp32 == pytest.approx((100 - 15) / 100)
     assert check.auroc < check.auroc_fp32
     assert "1 verdict changes" in check.sentence("bf16")
