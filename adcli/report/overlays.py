@@ -27,7 +27,7 @@ _COLOUR_KEPT = 0.4  # of the image's own colour
 # Blue, green and red of a muted image from red, green and blue; gray is the luma of ITU-R BT.601.
 _MUTING = _COLOUR_KEPT * np.eye(3)[::-1] + (1 - _COLOUR_KEPT) * np.array([0.299, 0.587, 0.114])
 _DIMMED = 0.35  # what is left of the brightness outside the region of interest
-_BAND = 1 << 20  # pixels that are drawn at a time: fewer stay in a core's cache, but threads would meet more often
+_BAND = 1 << 17  # pixels that are drawn at a time, which stay in a core's own cache
 _NARROWEST = 360  # pixels across which the legend can be read
 LONGEST_JPEG = 65500  # pixels a side, libjpeg's limit
 
