@@ -27,7 +27,7 @@ _COLOUR_KEPT = 0.4  # of the image's own colour
 # Blue, green and red of a muted image from red, green and blue; gray is the luma of ITU-R BT.601.
 _MUTING = _COLOUR_KEPT * np.eye(3)[::-1] + (1 - _COLOUR_KEPT) * np.array([0.299, 0.587, 0.114])
 _DIMMED = 0.35  # what is left of the brightness outside the region of interest
-_BAND = 1 << 17  # pixels that are drawn at a time, which stay in a core's own cache
+_BAND = 1 << 20  # pixels that are drawn at a time: fewer stay in a core's cache, but threads would meet more often
 _NARROWEST = 360  # pixels across which the legend can be read
 LONGEST_JPEG = 65500  # pixels a side, libjpeg's limit
 
@@ -66,7 +66,7 @@ def draw_overlay(
     size = min(max(0.42, (times * width + margin) / 1900), 3)
     head, foot, left = round(44 * size) + 4, round(78 * size), margin // 2
     picture = np.empty((head + times * height + foot, margin + times * width, 3), np.uint8)
-    for paper in (picture[:head], picture[-foot:], picture[:, :left], picture[:, left + times * width :]):
+    for paper in (picture[:head], picture[:, :left], picture[:, left + times * width :]):
         paper[:] = PAPER
     shown = picture[head : head + times * height, left : left + times * width]
     pixels = _eight_bits(pixels, white_level)
@@ -79,7 +79,7 @@ def draw_overlay(
         shown[:] = drawn.repeat(times, 0).repeat(times, 1)
     outline(shown, regions_mask if times == 1 else regions_mask.repeat(times, 0).repeat(times, 1))
     _write_title(picture[:head], title, size)
-    draw_legend(picture[-foot:], low, threshold, (low_name, threshold_name), size)
+    picture[-foot:] = _legend(foot, picture.shape[1], low, threshold, (low_name, threshold_name), size)
     return picture
 
 
@@ -225,6 +225,14 @@ def _write_title(strip: np.ndarray, title: str, size: float) -> None:
     edge = round(16 * size)
     room = strip.shape[1] - 2 * edge
     write(strip, shortened(title, room, size), edge, round(31 * size) + 2, size)
+
+
+@functools.lru_cache(maxsize=8)  # images of one size have one
+def _legend(height: int, width: int, low: float, threshold: float, names: tuple[str, str], size: float) -> np.ndarray:
+    """See `draw_legend`; not to be written on."""
+    strip = np.full((height, width, 3), PAPER, np.uint8)
+    draw_legend(strip, low, threshold, names, size)
+    return strip
 
 
 def draw_legend(strip: np.ndarray, low: float, threshold: float, names: tuple[str, str], size: float) -> None:

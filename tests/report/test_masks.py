@@ -14,6 +14,13 @@ from adcli.formats import read_header
 from adcli.report.masks import encode_mask
 
 
+@pytest.fixture(params=["zlib", "isal"], autouse=True)
+def packed_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether ISA-L is installed or not."""
+    module = pytest.importorskip("isal.isal_zlib") if request.param == "isal" else None
+    monkeypatch.setattr("adcli.report.masks.find_isal", lambda: module)
+
+
 def read_both_ways(data: bytes) -> np.ndarray:
     """By Pillow and by OpenCV, which agree; the file is whole, 8-bit and gray."""
     header = read_header(data, 1 << 24)
