@@ -20,6 +20,9 @@ from adcli.errors import ModelFileError
 from adcli.gallery import Gallery
 from adcli.store.hdf5 import Array, Group, write_attribute
 
+_BESIDE = 1 << 10  # bytes that a group, an array or a text takes beside what is in it
+_NUMBER = 1 << 5  # bytes
+
 
 def write_fields(group: h5py.Group, value: Any) -> None:
     """Writes a record into a group."""
@@ -56,16 +59,18 @@ def _write_value(group: h5py.Group, name: str, value: Any, kind: Any) -> None:
 
 
 def bytes_of(value: Any) -> int:
-    """Of the arrays of a record, which are nearly all of its file."""
+    """At least what a record takes in its file: arrays and texts, and something for each of them and of its records."""
     if isinstance(value, Gallery):
-        return math.prod(value.shape) * value.dtype.itemsize
+        return _BESIDE + math.prod(value.shape) * value.dtype.itemsize
     if isinstance(value, np.ndarray):
-        return value.nbytes
+        return _BESIDE + value.nbytes
+    if isinstance(value, str):
+        return _BESIDE + 4 * len(value)
     if dataclasses.is_dataclass(value):
-        return sum(bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
+        return _BESIDE + sum(bytes_of(getattr(value, field.name)) for field in dataclasses.fields(value))
     if isinstance(value, (tuple, list, Mapping)):
         return sum(map(bytes_of, value.values() if isinstance(value, Mapping) else value))
-    return 0
+    return _NUMBER
 
 
 def read_fields(group: Group, kind: type, file: Path) -> Any:
