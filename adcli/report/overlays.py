@@ -79,7 +79,7 @@ def draw_overlay(
         shown[:] = drawn.repeat(times, 0).repeat(times, 1)
     outline(shown, regions_mask if times == 1 else regions_mask.repeat(times, 0).repeat(times, 1))
     _write_title(picture[:head], title, size)
-    picture[-foot:] = _legend(foot, picture.shape[1], low, threshold, (low_name, threshold_name), size)
+    picture[-foot:] = _legend(foot, picture.shape[1], low + 0.0, threshold + 0.0, (low_name, threshold_name), size)
     return picture
 
 
@@ -227,11 +227,12 @@ def _write_title(strip: np.ndarray, title: str, size: float) -> None:
     write(strip, shortened(title, room, size), edge, round(31 * size) + 2, size)
 
 
-@functools.lru_cache(maxsize=8)  # images of one size have one
+@functools.lru_cache(maxsize=2)  # images of one size have one
 def _legend(height: int, width: int, low: float, threshold: float, names: tuple[str, str], size: float) -> np.ndarray:
-    """See `draw_legend`; not to be written on."""
+    """A strip with what `draw_legend` draws, read-only."""
     strip = np.full((height, width, 3), PAPER, np.uint8)
     draw_legend(strip, low, threshold, names, size)
+    strip.setflags(write=False)
     return strip
 
 
