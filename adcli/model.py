@@ -51,8 +51,8 @@ class PrecisionCheck:
 
     def sentence(self, precision: str) -> str:
         """What it says, for people."""
-        count = self.verdicts_changed
-        changed = "no verdict changes" if not count else f"{count} verdict{'s change' if count > 1 else ' changes'}"
+        count, scored = self.verdicts_changed, self.images + self.planted
+        changed = f"{count or 'none'} of {scored} verdicts change{'' if count > 1 else 's'}"
         return (
             f"{precision} against float32: scores of {self.images} held-out images, and of {self.planted} with a "
             f"planted defect, differ by up to {self.largest_difference:.3g}, {changed}, the AUROC of the planted is "

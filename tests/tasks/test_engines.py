@@ -228,8 +228,8 @@ def test_a_check_counts_what_changes_at_the_threshold() -> None:
     assert check.largest_difference == 3.75  # of the planted, which score about where a threshold lies
     assert check.auroc_fp32 == pytest.approx((100 - 15) / 100)
     assert check.auroc < check.auroc_fp32
-    assert "1 verdict changes" in check.sentence("bf16")
-    assert "no verdict changes" in trial(0.0).check(100.0).sentence("bf16")
+    assert "1 of 20 verdicts changes" in check.sentence("bf16")
+    assert "none of 20 verdicts changes" in trial(0.0).check(100.0).sentence("bf16")
 
 
 @pytest.mark.parametrize("word", ["cpu", "auto"])
