@@ -79,6 +79,7 @@ def draw_overlay(
         shown[:] = drawn.repeat(times, 0).repeat(times, 1)
     outline(shown, regions_mask if times == 1 else regions_mask.repeat(times, 0).repeat(times, 1))
     _write_title(picture[:head], title, size)
+    # + 0.0: minus zero is the same key as zero, and would be written otherwise.
     picture[-foot:] = _legend(foot, picture.shape[1], low + 0.0, threshold + 0.0, (low_name, threshold_name), size)
     return picture
 

@@ -59,7 +59,7 @@ def _write_value(group: h5py.Group, name: str, value: Any, kind: Any) -> None:
 
 
 def bytes_of(value: Any) -> int:
-    """At least what a record takes in its file: arrays and texts, and something for each of them and of its records."""
+    """About what a record takes in its file: arrays, texts and numbers, with what HDF5 keeps beside each of them."""
     if isinstance(value, Gallery):
         return _BESIDE + math.prod(value.shape) * value.dtype.itemsize
     if isinstance(value, np.ndarray):
